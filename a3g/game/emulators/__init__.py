@@ -1,0 +1,116 @@
+"""The engines that can run the game, behind one protocol.
+
+| name     | engine                                            | Python  |
+|----------|---------------------------------------------------|---------|
+| `fceumm` | the FCEUmm libretro core in stable-retro's wheel  | ≤ 3.12  |
+| `nes-py` | nes-py's LaiNES core, the reference               | any     |
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from a3g.errors import UserError
+
+Image = NDArray[np.uint8]
+
+# Button bits, in the order in which the console's controller shifts them out.
+BUTTON_A, BUTTON_B, BUTTON_SELECT, BUTTON_START, BUTTON_UP, BUTTON_DOWN, BUTTON_LEFT, BUTTON_RIGHT = (1 << bit for bit in range(8))
+
+# The part of the 256 x 240 picture that every engine shows: FCEUmm cuts 8 pixels off each side.
+VISIBLE_TOP, VISIBLE_LEFT = 8, 8
+VISIBLE_HEIGHT, VISIBLE_WIDTH = 224, 240
+ALL = slice(None)
+
+
+class Emulator(Protocol):
+    """One console with the game in it."""
+
+    name: str
+    shares_states: bool
+    """Whether `load` is so cheap that many games can take turns on one emulator."""
+
+    def reset(self) -> None:
+        """Switch the console off and on."""
+
+    def frame(self, buttons: int) -> None:
+        """Run one frame (1/60 s) with the given button bits held."""
+
+    def ram(self) -> bytes | Image:
+        """The console's 2,048 bytes of work RAM; indexing gives ints. Valid until the next frame."""
+
+    def poke(self, address: int, value: int) -> None:
+        """Write one byte of work RAM."""
+
+    def grey(self, rows: slice = ALL, columns: slice = ALL) -> Image:
+        """Luminance of the visible picture or a part of it, uint8 (224, 240), the same for every engine. A copy."""
+
+    def rgb(self) -> Image:
+        """The visible picture as uint8 (224, 240, 3), in the engine's own colours. A copy."""
+
+    def save(self) -> Any:
+        """The console's whole state, to be handed to `load` of the same engine, never looked into."""
+
+    def load(self, state: Any) -> None:
+        """Go on from a saved state."""
+
+    def close(self) -> None:
+        """Free the engine."""
+
+
+def _make_fceumm() -> Emulator:
+    from a3g.game.emulators.fceumm import Fceumm
+
+    return Fceumm()
+
+
+def _make_nes_py() -> Emulator:
+    from a3g.game.emulators.nes_py import NesPy
+
+    return NesPy()
+
+
+# Fastest first; the module whose presence says that the engine is installed; how to get it.
+_ENGINES: dict[str, tuple[str, Callable[[], Emulator], str]] = {
+    "fceumm": ("stable_retro", _make_fceumm, "install stable-retro 1.0.0, which has wheels for Python 3.12 and older"),
+    "nes-py": ("nes_py", _make_nes_py, "install nes-py"),
+}
+EMULATOR_NAMES = ("auto", *_ENGINES)
+
+
+def available_emulators() -> tuple[str, ...]:
+    """Names of the engines installed on this machine, fastest first."""
+    return tuple(name for name, (module, _, _) in _ENGINES.items() if importlib.util.find_spec(module) is not None)
+
+
+def resolve_emulator(name: str = "auto") -> str:
+    """The engine that `name` stands for on this machine; ``auto`` is the fastest one installed.
+
+    Raises:
+        UserError: if `name` is unknown or that engine is not installed.
+    """
+    installed = available_emulators()
+    if name == "auto":
+        if not installed:
+            raise UserError("No emulator is installed: run `make setup`, which installs nes-py and, up to Python 3.12, stable-retro.")
+        return installed[0]
+    if name not in _ENGINES:
+        raise UserError(f"Unknown emulator {name!r}: choose one of {', '.join(EMULATOR_NAMES)}.")
+    if name not in installed:
+        raise UserError(f"The emulator {name!r} is not installed here: {_ENGINES[name][2]}, or choose --emulator auto.")
+    return name
+
+
+def make_emulator(name: str = "auto") -> Emulator:
+    """Start the engine called `name`, with the game's cartridge in it.
+
+    Raises:
+        UserError: if the engine or the cartridge is missing, or the engine can't be started.
+    """
+    resolved = resolve_emulator(name)
+    return _ENGINES[resolved][1]()

@@ -1,0 +1,134 @@
+"""The rules of an episode: when a stage is cleared, lost, left by a warp zone or out of time, and what is skipped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from a3g.game import memory
+from a3g.game.emulators import Emulator
+from a3g.game.memory import Ram
+from a3g.game.rewards import FAILURE_PENALTY, FINISH_REWARD, ForwardReward
+from a3g.game.stages import STAGES, Stage
+
+# The longest scene without control, the end of a castle with a full clock to count down, takes about 1,100 frames.
+_PATIENCE_FRAMES = 5000
+_NO_BUTTONS = 0
+
+FrameHook = Callable[[Emulator], None]
+
+
+class Outcome(StrEnum):
+    """How an episode ended."""
+
+    CLEARED = "cleared"
+    DIED = "died"
+    WARPED = "warped"
+    TIMEOUT = "timeout"
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """What one agent step brought."""
+
+    reward: float
+    """In pixels of new ground, see `a3g.game.rewards`."""
+    outcome: Outcome | None = None
+    """How this attempt at a stage ended, None while it goes on."""
+    game_over: bool = False
+    """Whether the episode ended with the attempt; the whole game goes on with the next life or stage."""
+
+
+class Episode:
+    """One attempt at a stage, or at the whole game with its three lives, from a state in which Mario obeys.
+
+    Pipes, the walk to the castle, the end of a world and black screens are run out inside a step, so that the agent
+    only sees pictures on which its buttons act.
+    """
+
+    def __init__(self, ram: Ram, stage: Stage | None, time_per_stage: int, on_frame: FrameHook | None = None) -> None:
+        """
+        Args:
+            ram: work RAM at the start.
+            stage: the stage to clear, or None for the whole game.
+            time_per_stage: units of the game's clock (24 frames each) allowed for a stage.
+            on_frame: called after every frame that is run, shown to the agent or not.
+        """
+        self.stage = stage
+        self.stages_cleared: list[Stage] = []
+        self._time_per_stage = time_per_stage
+        self._on_frame = on_frame
+        self._begin_attempt(ram)
+
+    @property
+    def progress(self) -> int:
+        """Pixels of new ground covered in this attempt at a stage."""
+        return self._reward.progress
+
+    def step(self, emulator: Emulator, buttons: int, frames: int) -> StepResult:
+        """Hold `buttons` for `frames` frames, fewer if Mario dies or reaches the end of the stage."""
+        for _ in range(frames):
+            self._frame(emulator, buttons)
+            ram = emulator.ram()
+            if memory.is_dead(ram) or memory.is_stage_end(ram):
+                break
+        else:
+            if not memory.is_controllable(ram):
+                ram = self._run_out(emulator)
+
+        if memory.is_dead(ram):
+            out_of_time = memory.number(ram, memory.CLOCK_DIGITS) == 0
+            return self._lose_life(emulator, ram, Outcome.TIMEOUT if out_of_time else Outcome.DIED)
+        now = Stage(*memory.stage_now(ram))
+        if self.stage is not None and now != self.stage:
+            return StepResult(FAILURE_PENALTY, Outcome.WARPED, game_over=True)
+        if memory.is_stage_end(ram):
+            return self._finish_stage(emulator, now)
+        if now != self.attempted_stage:  # the whole game, through a warp zone
+            self._begin_attempt(ram)
+        if self._clock_at_start - memory.number(ram, memory.CLOCK_DIGITS) >= self._time_per_stage:
+            return self._lose_life(emulator, ram, Outcome.TIMEOUT)
+        return StepResult(self._reward.step(ram))
+
+    def _begin_attempt(self, ram: Ram) -> None:
+        """A new stage or a new life: its ground and its clock count from here."""
+        self._reward = ForwardReward(ram)
+        self._clock_at_start = memory.number(ram, memory.CLOCK_DIGITS)
+        self.attempted_stage = Stage(*memory.stage_now(ram))
+
+    def _lose_life(self, emulator: Emulator, ram: Ram, outcome: Outcome) -> StepResult:
+        if self.stage is not None or ram[memory.LIVES] == 0:
+            return StepResult(FAILURE_PENALTY, outcome, game_over=True)
+        emulator.poke(memory.PLAYER_ACTIVITY, memory.ACTIVITY_DEAD)  # skips the fall
+        self._frame(emulator, _NO_BUTTONS)
+        self._begin_attempt(self._run_out(emulator, ignore_death=True))
+        return StepResult(FAILURE_PENALTY, outcome)
+
+    def _finish_stage(self, emulator: Emulator, stage: Stage) -> StepResult:
+        self.stages_cleared.append(stage)
+        if self.stage is not None or stage == STAGES[-1]:
+            return StepResult(FINISH_REWARD, Outcome.CLEARED, game_over=True)
+        self._begin_attempt(self._run_out(emulator, ignore_end=True))
+        return StepResult(FINISH_REWARD, Outcome.CLEARED)
+
+    def _run_out(self, emulator: Emulator, ignore_death: bool = False, ignore_end: bool = False) -> Ram:
+        """Run frames until Mario obeys again, dies or reaches the end of the stage; returns the RAM then."""
+        for _ in range(_PATIENCE_FRAMES):
+            ram = emulator.ram()
+            if memory.is_controllable(ram):
+                return ram
+            playing = ram[memory.GAME_MODE] == memory.MODE_GAME and ram[memory.GAME_TASK] == memory.TASK_PLAYING
+            if playing and not ignore_death and memory.is_dead(ram):
+                return ram
+            if not ignore_end and memory.is_stage_end(ram):
+                return ram
+            if ram[memory.BLACK_SCREEN_TIMER]:
+                emulator.poke(memory.BLACK_SCREEN_TIMER, 0)
+            self._frame(emulator, _NO_BUTTONS)
+        raise RuntimeError(f"Mario did not become controllable within {_PATIENCE_FRAMES} frames")
+
+    def _frame(self, emulator: Emulator, buttons: int) -> None:
+        emulator.frame(buttons)
+        if self._on_frame is not None:
+            self._on_frame(emulator)

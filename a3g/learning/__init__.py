@@ -1,0 +1,1 @@
+"""What is learnt, and how. Knows no processes."""

@@ -1,0 +1,131 @@
+"""Collecting `(T, lanes)` of experience from a vector environment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from a3g.learning.model import ActorCritic
+from environment import MarioVectorEnv
+
+
+@dataclass(frozen=True, slots=True)
+class EpisodeRecord:
+    """One finished episode, for reports."""
+
+    stage: str
+    outcome: str
+    episode_return: float
+    agent_steps: int
+    progress: int
+
+
+@dataclass(slots=True)
+class Rollout:
+    """`T` agent steps in every lane; the tensors are reused by the next rollout."""
+
+    observations: Tensor
+    """uint8 (T, lanes, stack, height, width), what each action was chosen from."""
+    actions: Tensor
+    """int64 (T, lanes)"""
+    log_probs: Tensor
+    """float32 (T, lanes), of the actions under the policy that chose them."""
+    rewards: Tensor
+    """float32 (T, lanes); for a truncated episode the discounted value of its last state is added."""
+    dones: Tensor
+    """bool (T, lanes), whether the episode ended with the step."""
+    resets: Tensor
+    """bool (T, lanes), whether the step is the first of its episode."""
+    values: Tensor
+    """float32 (T + 1, lanes), the last row that of the state after the rollout."""
+    initial_state: Tensor
+    """float32 (2, lanes, hidden), the recurrent state before the first step."""
+    episodes: list[EpisodeRecord]
+
+
+class Collector:
+    """Plays a vector environment with a model, keeping observations and recurrent state from rollout to rollout."""
+
+    def __init__(self, env: MarioVectorEnv, num_steps: int, gamma: float, device: torch.device, seed: int) -> None:
+        """
+        Args:
+            env: the games; its observations are copied before the next step.
+            num_steps: T.
+            gamma: discount factor, for the value of truncated episodes.
+            device: where the model is and the rollout's tensors shall be.
+            seed: of the choice of actions and the first reset.
+        """
+        self._env, self._gamma, self._device = env, gamma, device
+        lanes = env.num_envs
+        self._random = torch.Generator(device).manual_seed(seed)
+        self._observations = torch.from_numpy(env.reset(seed=seed)[0])
+        self._state: Tensor | None = None
+        self._returns = np.zeros(lanes)
+        steps = np.zeros((num_steps, lanes), np.float32)
+        shape = (num_steps, *self._observations.shape)
+        self._rewards, self._dones = steps.copy(), steps.astype(np.bool_)
+        self._rollout = Rollout(
+            observations=torch.zeros(shape, dtype=torch.uint8, device=device),
+            actions=torch.zeros(num_steps, lanes, dtype=torch.int64, device=device),
+            log_probs=torch.zeros(num_steps, lanes, device=device),
+            rewards=torch.zeros(num_steps, lanes, device=device),
+            dones=torch.zeros(num_steps, lanes, dtype=torch.bool, device=device),
+            resets=torch.zeros(num_steps, lanes, dtype=torch.bool, device=device),
+            values=torch.zeros(num_steps + 1, lanes, device=device),
+            initial_state=torch.zeros(0),
+            episodes=[],
+        )
+        self._first_steps = torch.ones(lanes, dtype=torch.bool, device=device)
+
+    @torch.no_grad()
+    def collect(self, model: ActorCritic) -> Rollout:
+        """Play T agent steps in every lane."""
+        rollout = self._rollout
+        if self._state is None:
+            self._state = model.initial_state(self._env.num_envs)
+        rollout.initial_state = self._state
+        rollout.episodes = []
+        for t in range(len(rollout.actions)):
+            rollout.observations[t].copy_(self._observations)
+            rollout.resets[t] = self._first_steps
+            logits, values, self._state = model(rollout.observations[t : t + 1], self._state, rollout.resets[t : t + 1])
+            log_probs = torch.log_softmax(logits[0], dim=-1)
+            actions = torch.multinomial(log_probs.exp(), 1, generator=self._random)
+            rollout.actions[t] = actions.squeeze(1)
+            rollout.log_probs[t] = log_probs.gather(1, actions).squeeze(1)
+            rollout.values[t] = values[0]
+            self._step(t, rollout.actions[t].cpu().numpy(), model, rollout.episodes)
+            self._first_steps = torch.from_numpy(self._dones[t]).to(self._device)
+        observation = self._observations.to(self._device).unsqueeze(0)
+        rollout.values[-1] = model(observation, self._state, self._first_steps.unsqueeze(0))[1][0]
+        rollout.rewards.copy_(torch.from_numpy(self._rewards))
+        rollout.dones.copy_(torch.from_numpy(self._dones))
+        return rollout
+
+    def _step(self, t: int, actions: np.ndarray, model: ActorCritic, episodes: list[EpisodeRecord]) -> None:
+        """Step the games; notes finished episodes and bootstraps truncated ones."""
+        observations, rewards, terminated, truncated, infos = self._env.step(actions)
+        self._observations = torch.from_numpy(observations)
+        self._rewards[t] = rewards
+        self._dones[t] = terminated | truncated
+        self._returns += rewards
+        for lane in np.flatnonzero(self._dones[t]):
+            if truncated[lane]:
+                assert self._state is not None
+                last = torch.from_numpy(infos["final_obs"][lane]).to(self._device)[None, None]
+                no_reset = torch.zeros(1, 1, dtype=torch.bool, device=self._device)
+                value = model(last, self._state[:, lane : lane + 1], no_reset)[1]
+                self._rewards[t, lane] += self._gamma * float(value)
+            final = {key: values[lane] for key, values in infos["final_info"].items()}
+            record = EpisodeRecord(
+                stage=final["attempt"],
+                outcome=final["outcome"] or "truncated",
+                episode_return=float(self._returns[lane]),
+                agent_steps=final["attempt_steps"],
+                progress=final["progress"],
+            )
+            episodes.append(record)
+            self._returns[lane] = 0.0

@@ -1,0 +1,107 @@
+"""A run's books: what it is, where it stands, and the summary that is written when it ends."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from a3g.config import TrainConfig
+from a3g.processes.checkpoint import Progress, count_progress
+from a3g.processes.shared import STAGE_INDEX, Gauge, SharedCounters, SharedModel, StageCount, TestBoard
+from a3g.reporting.status import RunStatus, StageStatus
+from a3g.weights import write_atomically
+
+SUMMARY_NAME = "summary.json"
+
+
+@dataclass
+class Run:
+    """A training run: its folder, what its processes share, and where it stood when this start began."""
+
+    config: TrainConfig
+    folder: Path
+    shared: SharedModel
+    counters: SharedCounters
+    board: TestBoard
+    earlier: Progress
+
+    def seconds(self) -> float:
+        """Since the first worker's first step, 0 before."""
+        started = self.counters.started[self.counters.started > 0]
+        return time.time() - float(started.min()) if len(started) else 0.0
+
+    def progress(self, restarts: int) -> Progress:
+        return count_progress(self.counters, self.earlier, self.seconds(), restarts)
+
+
+def read_status(run: Run, restarts: int) -> RunStatus:
+    """The run as it stands now."""
+    progress = run.progress(restarts)
+    working = run.counters.gauges[run.counters.gauges[:, Gauge.RESIDENT_BYTES] > 0]
+    gauges = working.mean(0) if len(working) else run.counters.gauges[0]
+    return RunStatus(
+        agent_steps=progress.agent_steps,
+        frames=progress.agent_steps * run.config.skip_rate,
+        seconds=progress.seconds,
+        updates=progress.updates,
+        episodes=progress.episodes,
+        skipped_updates=progress.skipped_updates,
+        restarts=progress.restarts,
+        mean_return=float(gauges[Gauge.MEAN_RETURN]),
+        mean_length=float(gauges[Gauge.MEAN_LENGTH]),
+        policy_loss=float(gauges[Gauge.POLICY_LOSS]),
+        value_loss=float(gauges[Gauge.VALUE_LOSS]),
+        entropy=float(gauges[Gauge.ENTROPY]),
+        gradient_norm=float(gauges[Gauge.GRADIENT_NORM]),
+        resident_bytes=float(gauges[Gauge.RESIDENT_BYTES]),
+        tests=int(run.board.tests),
+        tested_agent_steps=int(run.board.agent_steps),
+        stages=tuple(status for stage in STAGE_INDEX if (status := _stage_status(run, stage)) is not None),
+    )
+
+
+def _stage_status(run: Run, stage: str) -> StageStatus | None:
+    """A stage's line, None if nobody has played it."""
+    index = STAGE_INDEX[stage]
+    books, test = run.counters.stages[:, index], run.board.stages[index]
+    episodes, tested = books[:, StageCount.EPISODES].sum(), int(test[StageCount.EPISODES])
+    if not episodes and not tested:
+        return None
+    shares = books[:, StageCount.EPISODES] / max(float(episodes), 1.0)
+    return StageStatus(
+        stage=stage,
+        episodes=int(episodes),
+        clear_rate=float((shares * books[:, StageCount.CLEAR_RATE]).sum()),
+        furthest=int(books[:, StageCount.FURTHEST].max()),
+        mean_progress=float((shares * books[:, StageCount.MEAN_PROGRESS]).sum()),
+        tested=tested,
+        test_clear_rate=float(test[StageCount.CLEAR_RATE]),
+        test_furthest=int(test[StageCount.FURTHEST]),
+        best_clears=bool(run.board.best_cleared[index]),
+    )
+
+
+def write_summary(run: Run, reason: str, restarts: int) -> None:
+    """Write `summary.json`; its keys are a contract with other tools."""
+    progress = run.progress(restarts)
+    cleared = [stage for i, stage in enumerate(STAGE_INDEX) if run.board.best_cleared[i]]
+    summary = {
+        "agent_steps": progress.agent_steps,
+        "frames": progress.agent_steps * run.config.skip_rate,
+        "seconds": round(progress.seconds, 3),
+        "agent_steps_per_second": round(progress.agent_steps / progress.seconds, 1) if progress.seconds else 0.0,
+        "updates": progress.updates,
+        "episodes": progress.episodes,
+        "workers": run.config.workers,
+        "lanes": run.config.lanes,
+        "restarts": progress.restarts,
+        "skipped_updates": progress.skipped_updates,
+        "stages_cleared": cleared,
+        "exit_reason": reason,
+    }
+    try:
+        write_atomically(run.folder / SUMMARY_NAME, json.dumps(summary, indent=1).encode())
+    except OSError as error:
+        print(f"a3g: could not write {SUMMARY_NAME}: {error}", flush=True)

@@ -1,0 +1,130 @@
+"""The test process: plays every stage in question with the newest weights and keeps the best."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from a3g.config import TrainConfig
+from a3g.errors import UserError
+from a3g.evaluation import Arena, EpisodeResult, Score, results_to_json, score_episodes, sort_key
+from a3g.game.emulators import make_emulator
+from a3g.game.rules import Outcome
+from a3g.learning.flat import FlatModel
+from a3g.learning.model import ActorCritic
+from a3g.learning.precision import autocast, resolve_precision
+from a3g.processes.process import prepare_process
+from a3g.processes.shared import STAGE_INDEX, SharedCounters, SharedModel, StageCount, TestBoard
+from a3g.weights import load_weights, save_weights, weights_path, write_atomically
+
+BEST_NAME = "best.safetensors"
+SCORECARD_NAME = "scorecard.json"
+# The tester gives way to the workers, which share its cores.
+NICENESS = 10
+
+
+def run_tester(config: TrainConfig, shared: SharedModel, counters: SharedCounters, board: TestBoard, folder: Path) -> None:
+    """Entry point of the test process; runs until the launcher says stop."""
+    device = prepare_process("a3g test", config.gpu_ids[0])
+    os.nice(NICENESS)
+    tester = Tester(config, shared, counters, board, folder, device)
+    while not counters.stop:
+        tester.test()
+        wake = time.monotonic() + config.test_interval
+        while time.monotonic() < wake and not counters.stop:
+            time.sleep(0.1)
+
+
+class Tester:
+    """Plays greedily: an episode per stage, and the further episodes of stages that it cleared."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        shared: SharedModel,
+        counters: SharedCounters,
+        board: TestBoard,
+        folder: Path,
+        device: torch.device,
+    ) -> None:
+        """
+        Args:
+            folder: the run's folder, for the best weights and the scorecard.
+        """
+        self._config, self._shared, self._counters, self._board, self._folder = config, shared, counters, board, folder
+        self._device = device
+        self._precision = resolve_precision(config.precision, device)
+        self._model = ActorCritic(shared.spec).to(device).eval()
+        self._flat = FlatModel(self._model)
+        # Without episodic life a stage is an episode, as in gym_eval.py.
+        self._options = config.game_options()
+        self._arena = Arena(make_emulator(config.emulator), self._options, device)
+        self._best = _recorded_score(folder / BEST_NAME)
+
+    def test(self) -> None:
+        """One test of the newest weights."""
+        self._shared.read_into(self._flat)
+        agent_steps = self._counters.agent_steps
+        stages = list(self._config.test_stages())
+        results = self._play(stages, seed=self._config.seed)
+        cleared = [stage for stage in stages if any(r.stage == str(stage) and r.outcome == Outcome.CLEARED for r in results)]
+        # The same starts in every test, so that scores can be compared.
+        further = [stage for stage in cleared for _ in range(self._config.test_episodes - 1)]
+        results += self._play(further, seed=self._config.seed + len(stages))
+        if self._counters.stop:  # interrupted, not a whole test
+            return
+        score = score_episodes(results, self._config.clear_rate)
+        if sort_key(score.to_json()) > sort_key(self._best):
+            self._keep(score, agent_steps)
+        self._publish(score, results, agent_steps)
+
+    def _play(self, stages: list[Any], seed: int) -> list[EpisodeResult]:
+        with autocast(self._device, self._precision):
+            return self._arena.play(self._model, stages, seed, stop=lambda: bool(self._counters.stop))
+
+    def _keep(self, score: Score, agent_steps: int) -> None:
+        """Save the best weights of the run, and into --save-model-dir unless a file there scored as much."""
+        self._best = score.to_json()
+        for i, stage in enumerate(STAGE_INDEX):
+            self._board.best_cleared[i] = stage in score.stages_cleared
+        shipped = weights_path(self._config.save_model_dir, self._config.env)
+        for path in (self._folder / BEST_NAME, shipped):
+            if path == shipped and sort_key(_recorded_score(shipped)) >= sort_key(self._best):
+                continue
+            try:
+                save_weights(path, self._model, self._config.env, self._options, agent_steps, self._best)
+            except OSError as error:
+                print(f"a3g test: could not save the best weights to {path}: {error}", flush=True)
+
+    def _publish(self, score: Score, results: list[EpisodeResult], agent_steps: int) -> None:
+        """Write the scorecard and tell the launcher."""
+        for stage, rate in score.clear_rate:
+            row = self._board.stages[STAGE_INDEX[stage]]
+            episodes = [result for result in results if result.stage == stage]
+            row[StageCount.EPISODES] += len(episodes)
+            row[StageCount.CLEARED] += sum(result.outcome == Outcome.CLEARED for result in episodes)
+            row[StageCount.FURTHEST] = max(float(row[StageCount.FURTHEST]), *(result.progress for result in episodes), 0)
+            row[StageCount.MEAN_PROGRESS] = sum(result.progress for result in episodes) / len(episodes)
+            row[StageCount.CLEAR_RATE] = rate
+        scorecard = {"agent_steps": agent_steps, "score": score.to_json(), "best": self._best, **results_to_json(results)}
+        try:
+            write_atomically(self._folder / SCORECARD_NAME, json.dumps(scorecard, indent=1).encode())
+        except OSError as error:
+            print(f"a3g test: could not write the scorecard: {error}", flush=True)
+        if score.num_cleared == len(self._config.test_stages()):
+            self._board.cleared_all.fill_(1)
+        self._board.agent_steps.fill_(agent_steps)
+        self._board.tests += 1
+
+
+def _recorded_score(path: Path) -> dict[str, Any]:
+    """What the weights in a file scored; empty if there is none or it can't be read."""
+    try:
+        return load_weights(path).score
+    except UserError:
+        return {}

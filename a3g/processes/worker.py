@@ -1,0 +1,155 @@
+"""The training loop: one process, one core, its own copy of the model, gradients to the shared one without locks."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from a3g.config import TrainConfig
+from a3g.learning.flat import FlatModel
+from a3g.learning.losses import LossParts, actor_critic_loss, gae, ppo_loss
+from a3g.learning.model import ActorCritic
+from a3g.learning.precision import autocast, resolve_precision
+from a3g.learning.rollout import Collector, Rollout
+from a3g.processes.process import prepare_process, resident_bytes
+from a3g.processes.shared import (
+    MOVING_AVERAGE_WEIGHT,
+    Count,
+    Gauge,
+    SharedCounters,
+    SharedModel,
+    make_optimizer,
+    note_episode,
+)
+from environment import MarioVectorEnv
+
+
+def run_worker(worker: int, config: TrainConfig, shared: SharedModel, counters: SharedCounters, restart: int = 0) -> None:
+    """Entry point of a worker process."""
+    device = prepare_process(f"a3g train {worker}", config.gpu_ids[worker % len(config.gpu_ids)])
+    Worker(worker, config, shared, counters, device, restart).run()
+
+
+class Worker:
+    """One worker's loop and what it owns."""
+
+    def __init__(
+        self,
+        worker: int,
+        config: TrainConfig,
+        shared: SharedModel,
+        counters: SharedCounters,
+        device: torch.device,
+        restart: int = 0,
+    ) -> None:
+        """
+        Args:
+            worker: number of this worker, from 0.
+            restart: how often the run was resumed or this worker restarted; a new start gets new randomness.
+        """
+        self.config, self.shared, self.counters, self.device = config, shared, counters, device
+        self.number = worker
+        seed = config.seed + 1_000_003 * worker + 7_919 * restart
+        torch.manual_seed(seed)
+        self.model = ActorCritic(shared.spec).to(device)
+        self.flat = FlatModel(self.model)
+        self.precision = resolve_precision(config.precision, device)
+        self.env = MarioVectorEnv(
+            config.worker_stages(worker), config.lanes, config.game_options(), config.emulator, seed, copy=False
+        )
+        self.collector = Collector(self.env, config.num_steps, config.gamma, device, seed)
+        # The optimizer works on the shared weights; by -so False its state is this worker's own.
+        self.optimizer = shared.optimizer or make_optimizer(shared.weights, config)
+        self.cpu_gradients = self.flat.gradients if device.type == "cpu" else _pinned_like(self.flat.gradients)
+
+    def run(self) -> None:
+        """Train until told to stop or `total_steps` are done."""
+        self.counters.started[self.number] = time.time()
+        while not self._finished():
+            # The newest weights, other workers' updates included.
+            self.shared.read_into(self.flat)
+
+            # Play num_steps in every lane.
+            with autocast(self.device, self.precision):
+                rollout = self.collector.collect(self.model)
+            if not self.config.load_rms_stats:
+                self.shared.observe(rollout.observations)
+
+            # Learn from it: one update (A3G), or several on parts of it (clipped objective).
+            advantages = gae(rollout.rewards, rollout.values, rollout.dones, self.config.gamma, self.config.tau)
+            returns = advantages + rollout.values[:-1]
+            for i, lanes in enumerate(self._batches()):
+                if i > 0:
+                    self.shared.read_into(self.flat)
+                with autocast(self.device, self.precision):
+                    loss = self._loss(rollout, lanes, advantages, returns)
+                self.flat.zero_gradients()
+                loss.total.backward()  # type: ignore[no-untyped-call]
+                norm = self.flat.clip_gradients(self.config.max_grad_norm)
+                self._apply_gradients(float(norm))
+                self._note_update(loss, float(norm))
+            self._note_rollout(rollout)
+        self.env.close()
+
+    def _finished(self) -> bool:
+        limit = self.config.total_steps
+        return bool(self.counters.stop) or (limit > 0 and self.counters.agent_steps >= limit)
+
+    def _batches(self) -> Iterator[Tensor]:
+        """The lanes of each update: all of them once, or shares of them in random order, several times."""
+        if self.config.loss == "a3c":
+            yield torch.arange(self.config.lanes, device=self.device)
+            return
+        for _ in range(self.config.epochs):
+            yield from torch.randperm(self.config.lanes, device=self.device).chunk(self.config.minibatches)
+
+    def _loss(self, rollout: Rollout, lanes: Tensor, advantages: Tensor, returns: Tensor) -> LossParts:
+        logits, values, _ = self.model(
+            rollout.observations[:, lanes], rollout.initial_state[:, lanes], rollout.resets[:, lanes]
+        )
+        actions, advantages, returns = rollout.actions[:, lanes], advantages[:, lanes], returns[:, lanes]
+        coefficients = self.config.value_coef, self.config.entropy_coef
+        if self.config.loss == "a3c":
+            return actor_critic_loss(logits, values, actions, advantages, returns, *coefficients)
+        advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
+        log_probs = rollout.log_probs[:, lanes]
+        return ppo_loss(logits, values, actions, advantages, returns, log_probs, self.config.clip, *coefficients)
+
+    def _apply_gradients(self, norm: float) -> None:
+        """One step of the shared optimizer with this worker's gradients; none that are not finite ever arrive."""
+        if norm != norm or norm == float("inf"):
+            self.counters.counts[self.number, Count.SKIPPED_UPDATES] += 1
+            return
+        if self.cpu_gradients is not self.flat.gradients:
+            self.cpu_gradients.copy_(self.flat.gradients)
+        self.shared.weights.grad = self.cpu_gradients
+        self.optimizer.step()
+        self.counters.counts[self.number, Count.UPDATES] += 1
+
+    def _note_update(self, loss: LossParts, norm: float) -> None:
+        gauges = self.counters.gauges[self.number]
+        gauges[Gauge.POLICY_LOSS] = loss.policy
+        gauges[Gauge.VALUE_LOSS] = loss.value
+        gauges[Gauge.ENTROPY] = loss.entropy
+        gauges[Gauge.GRADIENT_NORM] = norm
+
+    def _note_rollout(self, rollout: Rollout) -> None:
+        counts, gauges = self.counters.counts[self.number], self.counters.gauges[self.number]
+        for episode in rollout.episodes:
+            weight = MOVING_AVERAGE_WEIGHT if counts[Count.EPISODES] else 1.0
+            gauges[Gauge.MEAN_RETURN] += weight * (episode.episode_return - float(gauges[Gauge.MEAN_RETURN]))
+            gauges[Gauge.MEAN_LENGTH] += weight * (episode.agent_steps - float(gauges[Gauge.MEAN_LENGTH]))
+            counts[Count.EPISODES] += 1
+            note_episode(self.counters.stages[self.number], episode.stage, episode.outcome, episode.progress)
+        gauges[Gauge.RESIDENT_BYTES] = resident_bytes()
+        counts[Count.AGENT_STEPS] += rollout.actions.numel()
+
+
+def _pinned_like(gradients: Tensor) -> Tensor:
+    """A CPU buffer that the GPU copies into at full speed."""
+    return torch.zeros(gradients.shape, dtype=gradients.dtype, pin_memory=True)
+
+

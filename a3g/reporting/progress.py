@@ -1,0 +1,62 @@
+"""The live table in a terminal, and the plain lines where there is none."""
+
+from __future__ import annotations
+
+from rich.console import Group
+from rich.table import Table
+
+from a3g.reporting.status import RunStatus
+
+
+def make_table(status: RunStatus, steps_per_second: float, title: str) -> Group:
+    """A run as two tables: its numbers, and a line for every stage."""
+    numbers = Table(title=title, title_justify="left", expand=False)
+    for heading in ("agent steps", "agent steps/s", "time", "updates", "episodes", "return", "length", "entropy", "grad norm"):
+        numbers.add_column(heading, justify="right")
+    numbers.add_row(
+        f"{status.agent_steps:,}",
+        f"{steps_per_second:,.0f}",
+        clock(status.seconds),
+        f"{status.updates:,}",
+        f"{status.episodes:,}",
+        f"{status.mean_return:.2f}",
+        f"{status.mean_length:.0f}",
+        f"{status.entropy:.3f}",
+        f"{status.gradient_norm:.2f}",
+    )
+    stages = Table(expand=False)
+    for heading in ("stage", "episodes", "mean x", "furthest x", "clear rate", "test clear rate", "test furthest x", "best"):
+        stages.add_column(heading, justify="right")
+    for stage in status.stages:
+        stages.add_row(
+            stage.stage,
+            f"{stage.episodes:,}",
+            f"{stage.mean_progress:,.0f}",
+            f"{stage.furthest:,}",
+            f"{stage.clear_rate:.0%}",
+            f"{stage.test_clear_rate:.0%}" if stage.tested else "–",
+            f"{stage.test_furthest:,}" if stage.tested else "–",
+            "[green]clears[/green]" if stage.best_clears else "–",
+        )
+    tests = f"{status.tests} tests, the newest of weights at {status.tested_agent_steps:,} agent steps" if status.tests else "no test yet"
+    troubles = f"; {status.restarts} restarts, {status.skipped_updates} updates skipped" if status.restarts or status.skipped_updates else ""
+    memory = f"{status.resident_bytes / 1e6:,.0f} MB per worker"
+    return Group(numbers, stages, f"{tests}; {memory}{troubles}. x in pixels of new ground.")
+
+
+def make_line(status: RunStatus, steps_per_second: float) -> str:
+    """A run in one line."""
+    cleared = [stage.stage for stage in status.stages if stage.best_clears]
+    stages = sorted(status.stages, key=lambda stage: -stage.clear_rate)[:4]
+    shown = ", ".join(f"{stage.stage} x {stage.mean_progress:.0f} clears {stage.clear_rate:.0%} (test {stage.test_clear_rate:.0%})" for stage in stages)
+    return (
+        f"{clock(status.seconds)}  {status.agent_steps:,} agent steps  {steps_per_second:,.0f}/s  "
+        f"{status.updates:,} updates  {status.episodes:,} episodes  return {status.mean_return:.2f}  "
+        f"entropy {status.entropy:.3f}  {shown}" + (f"  best clears {', '.join(cleared)}" if cleared else "")
+    )
+
+
+def clock(seconds: float) -> str:
+    """Hours, minutes and seconds."""
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}"

@@ -1,0 +1,76 @@
+"""Where a run stands, as plain values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class StageStatus:
+    """A stage in training and in the newest test."""
+
+    stage: str
+    episodes: int
+    """Training episodes so far."""
+    clear_rate: float
+    """Moving average over training episodes."""
+    furthest: int
+    """Most pixels of new ground in a training episode."""
+    mean_progress: float
+    """Moving average over training episodes, in pixels."""
+    tested: int
+    """Test episodes so far."""
+    test_clear_rate: float
+    """In the newest test."""
+    test_furthest: int
+    """Most pixels of new ground in any test."""
+    best_clears: bool
+    """Whether the best weights clear it."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunStatus:
+    """A run at one moment. Gauges are means over the workers."""
+
+    agent_steps: int
+    frames: int
+    seconds: float
+    updates: int
+    episodes: int
+    skipped_updates: int
+    restarts: int
+    mean_return: float
+    mean_length: float
+    policy_loss: float
+    value_loss: float
+    entropy: float
+    gradient_norm: float
+    resident_bytes: float
+    """Of a worker."""
+    tests: int
+    tested_agent_steps: int
+    """Age of the newest tested weights."""
+    stages: tuple[StageStatus, ...]
+    """Those played in training or tests, in the game's order."""
+
+    def scalars(self) -> dict[str, float]:
+        """Everything that makes a curve, under TensorBoard's kind of names."""
+        values = {
+            "train/episodes": self.episodes,
+            "train/mean_return": self.mean_return,
+            "train/mean_length": self.mean_length,
+            "train/updates": self.updates,
+            "learn/policy_loss": self.policy_loss,
+            "learn/value_loss": self.value_loss,
+            "learn/entropy": self.entropy,
+            "learn/gradient_norm": self.gradient_norm,
+            "learn/skipped_updates": self.skipped_updates,
+            "system/worker_resident_mb": self.resident_bytes / 1e6,
+            "system/restarts": self.restarts,
+        }
+        for stage in self.stages:
+            values[f"train_clear_rate/{stage.stage}"] = stage.clear_rate
+            values[f"train_progress/{stage.stage}"] = stage.mean_progress
+            if stage.tested:
+                values[f"test_clear_rate/{stage.stage}"] = stage.test_clear_rate
+        return {name: float(value) for name, value in values.items()}
