@@ -10,7 +10,7 @@ held for `skip_rate` frames. Rewards are those of `a3g.game.rewards`, the rules 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -19,10 +19,10 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from a3g.errors import UserError
-from a3g.game.emulators import VISIBLE_HEIGHT, VISIBLE_WIDTH, Emulator, Image, make_emulator, resolve_emulator
+from a3g.game.emulators import Emulator, Image, make_emulator, resolve_emulator
 from a3g.game.lane import ACTION_SETS, GameOptions, Lane, StartStates
 from a3g.game.rules import FrameHook
-from a3g.game.stages import STAGES, WHOLE_GAME, Stage, env_id_of, parse_env_id
+from a3g.game.stages import STAGES, WHOLE_GAME, Stage, parse_env_id
 
 __all__ = [
     "ACTION_SETS",
@@ -37,15 +37,14 @@ __all__ = [
 FRAMES_PER_SECOND = 60
 
 
-
-def _observation_space(options: GameOptions) -> gymnasium.spaces.Box:
-    return gymnasium.spaces.Box(0, 255, options.observation_shape, np.uint8)
+def _observation_space(options: GameOptions) -> gymnasium.spaces.Space[Image]:
+    return gymnasium.spaces.Box(0, 255, options.observation_shape, np.uint8)  # type: ignore[return-value]
 
 
 class MarioEnv(gymnasium.Env[Image, np.int64]):
     """One game. Episodes end (terminated) when the stage is cleared, lost, left by a warp zone or out of time."""
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array", "human"], "render_fps": FRAMES_PER_SECOND}
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array", "human"], "render_fps": FRAMES_PER_SECOND}
 
     def __init__(
         self,
@@ -95,7 +94,7 @@ class MarioEnv(gymnasium.Env[Image, np.int64]):
         reward, terminated, truncated = self._lane.step(self._emulator, int(action), self._observation)
         return self._observation.copy(), reward, terminated, truncated, self._lane.info()
 
-    def render(self) -> Image | None:  # type: ignore[override]
+    def render(self) -> Image | None:
         return self._emulator.rgb() if self.render_mode == "rgb_array" else None
 
     def close(self) -> None:
@@ -119,7 +118,7 @@ class MarioVectorEnv(gymnasium.vector.VectorEnv[Image, NDArray[np.int64], NDArra
     next episode, and `infos["final_obs"]` and `infos["final_info"]` hold the last one's.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"autoreset_mode": AutoresetMode.SAME_STEP, "render_fps": FRAMES_PER_SECOND}
+    metadata: dict[str, Any] = {"autoreset_mode": AutoresetMode.SAME_STEP, "render_fps": FRAMES_PER_SECOND}
 
     def __init__(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 
 from a3g.config import TrainConfig, parse_train
 from a3g.errors import UserError
@@ -26,7 +27,9 @@ def _with_settings_of_run(config: TrainConfig) -> TrainConfig:
     """The settings of the run to resume, with what this command line says on top."""
     from a3g.processes.checkpoint import find_checkpoint, load_config
 
-    return parse_train(defaults=load_config(find_checkpoint(config.resume, config.log_dir)))
+    settings = load_config(find_checkpoint(config.resume, config.log_dir))
+    # Where it lies is not a setting: the run goes on where its checkpoint is, unless it gets a new name now.
+    return parse_train(defaults=replace(settings, run_name="", log_dir=config.log_dir))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["SharedAdam", "SharedRMSprop"]
+__all__ = ["SharedAdam", "SharedRMSprop", "to_shared_memory"]
 
 
 class SharedAdam(torch.optim.Adam):
@@ -69,9 +69,7 @@ class SharedRMSprop(torch.optim.RMSprop):
         momentum: float = 0.0,
         centered: bool = False,
     ) -> None:
-        super().__init__(
-            params, lr=lr, alpha=alpha, eps=eps, weight_decay=weight_decay, momentum=momentum, centered=centered
-        )
+        super().__init__(params, lr=lr, alpha=alpha, eps=eps, weight_decay=weight_decay, momentum=momentum, centered=centered)
         names = ["square_avg"]
         if momentum > 0:
             names.append("momentum_buffer")
@@ -85,7 +83,11 @@ def _share_state(optimizer: torch.optim.Optimizer, names: Iterable[str]) -> None
     for group in optimizer.param_groups:
         for parameter in group["params"]:
             state = optimizer.state[parameter]
-            state["step"] = torch.zeros((), dtype=torch.float32).share_memory_()
+            state["step"] = to_shared_memory(torch.zeros((), dtype=torch.float32))
             for name in names:
-                buffer = torch.zeros_like(parameter, memory_format=torch.preserve_format)
-                state[name] = buffer.detach().share_memory_()
+                state[name] = to_shared_memory(torch.zeros_like(parameter, memory_format=torch.preserve_format).detach())
+
+
+def to_shared_memory(tensor: Tensor) -> Tensor:
+    """Move a tensor into memory that child processes share when they receive it."""
+    return tensor.share_memory_()  # type: ignore[no-any-return, no-untyped-call]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_type_hints
 
@@ -152,6 +153,8 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         parse_env_id(self.env)
+        for name, value in asdict(self).items():
+            _require(not isinstance(value, float) or math.isfinite(value), name, value, "a finite number")
         for name in ("workers", "lanes", "num_steps", "hidden_size", "epochs", "minibatches", "test_episodes"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         for name in ("lr", "adam_eps", "test_interval", "checkpoint_interval", "clip"):
@@ -161,10 +164,15 @@ class TrainConfig:
         for name in ("entropy_coef", "value_coef", "max_grad_norm", "total_steps", "max_minutes"):
             _require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
         _require(0 < self.clear_rate <= 1, "clear_rate", self.clear_rate, "more than 0 and at most 1")
-        _require(-1 in self.gpu_ids or min(self.gpu_ids) >= 0, "gpu_ids", self.gpu_ids, "GPU numbers, or -1 for the CPU")
+        gpus = " ".join(map(str, self.gpu_ids)) or "nothing"
+        _require(min(self.gpu_ids, default=-2) >= -1, "gpu_ids", gpus, "GPU numbers, or -1 for the CPU")
         if self.loss == "ppo":
-            _require(self.lanes % self.minibatches == 0, "lanes", self.lanes, f"a multiple of --minibatches ({self.minibatches})")
-        _require("/" not in self.run_name and self.run_name not in (".", ".."), "run_name", self.run_name, "a plain folder name")
+            _require(
+                self.lanes % self.minibatches == 0, "lanes", self.lanes, f"a multiple of --minibatches ({self.minibatches})"
+            )
+        _require(
+            "/" not in self.run_name and self.run_name not in (".", ".."), "run_name", self.run_name, "a plain folder name"
+        )
         self.game_options()  # checks what belongs to the game
 
     def game_options(self) -> GameOptions:
@@ -302,7 +310,7 @@ def parse_train(arguments: Sequence[str] | None = None, defaults: TrainConfig | 
     if preset is not None:
         if preset not in PRESETS:
             raise UserError(f"Unknown preset {preset!r}: choose one of {', '.join(PRESETS)}.")
-        defaults = TrainConfig(**PRESETS[preset][1])
+        defaults = replace(defaults or TrainConfig(), **PRESETS[preset][1])
     presets = "\n".join(f"  {name}: {text}" for name, (text, _) in PRESETS.items())
     description = f"{TrainConfig.__doc__}\n\n--preset NAME sets the defaults of the options below:\n{presets}"
     return _parse(TrainConfig, remaining, defaults, description)
@@ -315,7 +323,8 @@ def parse_eval(arguments: Sequence[str] | None = None) -> EvalConfig:
 
 def _parse(kind: type[Config], arguments: list[str], defaults: Config | None, description: str) -> Config:
     options: dict[str, Any] = {} if defaults is None else {"default": defaults}
-    return tyro.cli(kind, args=arguments, description=description, **options)
+    config: Config = tyro.cli(kind, args=arguments, description=description, **options)
+    return config
 
 
 def _take_option(arguments: list[str], name: str) -> str | None:
@@ -349,10 +358,9 @@ def train_config_from_json(values: dict[str, Any]) -> TrainConfig:
         if name not in known:
             continue
         if kinds[name] is Path:
-            value = Path(value)
-        elif isinstance(value, list):
-            value = tuple(value)
-        cleaned[name] = value
+            cleaned[name] = Path(value)
+        else:
+            cleaned[name] = tuple(value) if isinstance(value, list) else value
     try:
         return TrainConfig(**cleaned)
     except TypeError as error:

@@ -84,7 +84,7 @@ def load_weights(path: Path) -> Weights:
             tensors=tensors,
         )
         check_fit(weights.tensors, weights.network, path)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise UserError(f"The weights file {path} has no usable description of its network ({error!r}).") from error
     return weights
 
@@ -114,8 +114,8 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str
         OSError: if it can't be written; a file that was there stays as it was, and no half-written one is left.
     """
     tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
-    described = {**metadata, "format_version": str(FORMAT_VERSION), "checksum": _checksum(tensors)}
-    write_atomically(path, save(tensors, described))
+    described = {**metadata, "format_version": str(FORMAT_VERSION)}
+    write_atomically(path, save(tensors, {**described, "checksum": _checksum(tensors, described)}))
 
 
 def load_tensors(path: Path, what: str) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -136,10 +136,14 @@ def load_tensors(path: Path, what: str) -> tuple[dict[str, Tensor], dict[str, st
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
     except (SafetensorError, OSError, ValueError) as error:
         raise UserError(f"The {what} file {path} is damaged or is none ({error}).") from error
-    if metadata.get("checksum") != _checksum(tensors):
+    version, checksum = metadata.get("format_version"), metadata.pop("checksum", None)
+    if version is None or checksum is None:
+        raise UserError(f"The {what} file {path} was not written by this program.")
+    if version != str(FORMAT_VERSION):
+        raise UserError(f"The {what} file {path} is of version {version}, this program reads {FORMAT_VERSION}.")
+    # Files written before the first release have a checksum of their tensors alone.
+    if checksum not in (_checksum(tensors, metadata), _checksum(tensors, {})):
         raise UserError(f"The {what} file {path} is damaged: its checksum does not fit.")
-    if metadata.get("format_version") != str(FORMAT_VERSION):
-        raise UserError(f"The {what} file {path} is of version {metadata.get('format_version')}, this program reads {FORMAT_VERSION}.")
     return tensors, metadata
 
 
@@ -167,8 +171,10 @@ def write_atomically(path: Path, data: bytes) -> None:
         os.close(folder)
 
 
-def _checksum(tensors: Mapping[str, Tensor]) -> str:
+def _checksum(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
     digest = hashlib.sha256()
+    for name in sorted(metadata):
+        digest.update(json.dumps((name, metadata[name])).encode())
     for name in sorted(tensors):
         tensor = tensors[name]
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())

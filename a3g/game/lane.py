@@ -153,7 +153,7 @@ class Lane:
         self._attempt, self._progress = str(self.episode.attempted_stage), self.episode.progress
         self._last_frames.clear()
         observation[:] = self._picture(emulator)
-        self._ram = bytes(emulator.ram())
+        self._ram = emulator.ram()
 
     def step(self, emulator: Emulator, action: int, observation: Image) -> tuple[float, bool, bool]:
         """One agent step; shifts `observation` and appends the new picture.
@@ -174,7 +174,7 @@ class Lane:
             self._attempt, self._progress = str(self.episode.attempted_stage), self.episode.progress
         self._episode_steps += 1
         self._attempt_steps += 1
-        self._ram = bytes(emulator.ram())
+        self._ram = emulator.ram()
         observation[:-1] = observation[1:]
         observation[-1] = self._picture(emulator)
         self._goes_on = options.episodic_life and result.outcome is not None and not result.game_over
@@ -204,9 +204,6 @@ class Lane:
 
     def _picture(self, emulator: Emulator) -> Image:
         """The cut, shrunk grey picture, uint8 (height, width)."""
-        if len(self._last_frames) == 2:
-            grey = np.maximum(*self._last_frames)
-        else:
-            grey = emulator.grey(_ROWS, _COLUMNS)
+        grey = np.maximum(*self._last_frames) if len(self._last_frames) == 2 else emulator.grey(_ROWS, _COLUMNS)
         size = (self.options.width, self.options.height)
         return cv2.resize(grey, size, interpolation=cv2.INTER_AREA)  # type: ignore[return-value]

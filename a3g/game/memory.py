@@ -50,6 +50,12 @@ BLACK_SCREEN_TIMER = 0x07A0  # [ScreenTimer] counts down while the black screen 
 MODE_TITLE, MODE_GAME, MODE_CASTLE_END, MODE_GAME_OVER = 0, 1, 2, 3
 TASK_PLAYING = 3
 
+# What makes the game vary.
+FRAME_COUNTER = 0x0009  # [FrameCounter]
+INTERVAL_TIMER = 0x077F  # [IntervalTimerControl] counts 21 frames down, the tick of the slow timers
+RANDOM_NUMBERS = range(0x07A7, 0x07AE)  # [PseudoRandomBitReg]
+BUTTONS_READ = 0x06FC  # [SavedJoypad1Bits] the buttons of this frame, A in the highest bit, right in the lowest
+
 # Mazes (4-4, 7-4, 8-4): the ROM's own account of right and wrong turns.
 MAZE_CHECK = 0x0745  # [LoopCommand] set while a checkpoint lies ahead
 MAZE_RIGHT_TURNS = 0x06D9  # [MultiLoopCorrectCntr] 7-4 counts three turns before it decides
@@ -97,9 +103,7 @@ def stage_now(ram: Ram) -> tuple[int, int]:
 
 def is_controllable(ram: Ram) -> bool:
     """Whether the game is being played and buttons do something: no cutscene, pipe, black screen or loading."""
-    return (
-        ram[GAME_MODE] == MODE_GAME and ram[GAME_TASK] == TASK_PLAYING and ram[PLAYER_ACTIVITY] in _CONTROLLABLE
-    )
+    return ram[GAME_MODE] == MODE_GAME and ram[GAME_TASK] == TASK_PLAYING and ram[PLAYER_ACTIVITY] in _CONTROLLABLE
 
 
 def is_dead(ram: Ram) -> bool:
@@ -120,9 +124,7 @@ def is_stage_end(ram: Ram) -> bool:
         return False
     if ram[PLAYER_ACTIVITY] in (ACTIVITY_SLIDING_DOWN_POLE, ACTIVITY_WALKING_TO_CASTLE):
         return True
-    return ram[PLAYER_FLOAT_STATE] == 3 and any(
-        ram[slot] in (ENEMY_BOWSER, ENEMY_STAGE_END_FLAG) for slot in ENEMY_TYPES
-    )
+    return ram[PLAYER_FLOAT_STATE] == 3 and any(ram[slot] in (ENEMY_BOWSER, ENEMY_STAGE_END_FLAG) for slot in ENEMY_TYPES)
 
 
 class GameVariables(TypedDict):

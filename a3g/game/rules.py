@@ -70,7 +70,7 @@ class Episode:
         """Hold `buttons` for `frames` frames, fewer if Mario dies or reaches the end of the stage."""
         for _ in range(frames):
             self._frame(emulator, buttons)
-            ram = emulator.ram()
+            ram: Ram = emulator.ram()
             if memory.is_dead(ram) or memory.is_stage_end(ram):
                 break
         else:

@@ -27,6 +27,14 @@ _ENV_ID = re.compile(r"SuperMarioBros-(?:([1-8])-([1-4])-)?v0")
 # Worlds in which an intro (Mario walks into a pipe by himself) counts as an area of its own, before stage 2.
 _WORLDS_WITH_INTRO = frozenset({1, 2, 4, 7})
 
+# The engines need different numbers of frames to start up and load. Holding what counts frames there, and the random
+# numbers (here those of a console just switched on), lets a stage begin, and go on, the same on all of them.
+_SAME_ON_EVERY_ENGINE = (
+    (memory.FRAME_COUNTER, 0),
+    (memory.INTERVAL_TIMER, 20),
+    *zip(memory.RANDOM_NUMBERS, (0xA5, 0, 0, 0, 0, 0, 0), strict=True),
+)
+
 # Longest wait for the title screen, the clock or control over Mario; the slowest start seen took under 400 frames.
 _PATIENCE_FRAMES = 2000
 
@@ -73,6 +81,8 @@ def go_to_start(emulator: Emulator, stage: Stage) -> Any:
             for address, value in target:
                 emulator.poke(address, value)
         emulator.poke(memory.BLACK_SCREEN_TIMER, 0)
+        for address, value in _SAME_ON_EVERY_ENGINE:
+            emulator.poke(address, value)
         # START acts when it goes down, so press it every other frame.
         emulator.frame(BUTTON_START if on_title and frame % 2 else 0)
     raise RuntimeError(f"{emulator.name} did not reach the start of {stage} within {_PATIENCE_FRAMES} frames")

@@ -37,7 +37,7 @@ class FlatModel:
 
     def clip_gradients(self, max_norm: float) -> Tensor:
         """Scale the gradients down to `max_norm` if they are longer (0: leave them); returns their norm before."""
-        norm = self.gradients.norm()
+        norm: Tensor = torch.linalg.vector_norm(self.gradients)
         if max_norm > 0:
             self.gradients.mul_((max_norm / (norm + 1e-6)).clamp(max=1.0))
         return norm

@@ -30,20 +30,31 @@ class NetworkSpec:
     lstm: bool = True
 
 
+class _ResidualBlock(nn.Module):
+    """x + conv(relu(conv(relu(x))))."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(channels, channels, 3, padding=1)
+        self.second = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        residual: Tensor = self.second(F.relu(self.first(F.relu(x))))
+        return x + residual
+
+
 class _ImpalaBlock(nn.Module):
     """A convolution, a pooling and two residual blocks (Espeholt et al. 2018, figure 3, right)."""
 
     def __init__(self, channels_in: int, channels: int) -> None:
         super().__init__()
         self.conv = nn.Conv2d(channels_in, channels, 3, padding=1)
-        self.residual = nn.ModuleList(
-            nn.ModuleList(nn.Conv2d(channels, channels, 3, padding=1) for _ in range(2)) for _ in range(2)
-        )
+        self.residual = nn.ModuleList(_ResidualBlock(channels) for _ in range(2))
 
     def forward(self, x: Tensor) -> Tensor:
         x = F.max_pool2d(self.conv(x), kernel_size=3, stride=2, padding=1)
-        for first, second in self.residual:  # type: ignore[misc]
-            x = x + second(F.relu(first(F.relu(x))))
+        for block in self.residual:
+            x = block(x)
         return x
 
 
@@ -161,6 +172,7 @@ class ActorCritic(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv2d | nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
+                assert module.bias is not None
                 nn.init.zeros_(module.bias)
         self.fc.weight.mul_(math.sqrt(2.0))
         for head, norm in ((self.actor, 0.01), (self.critic, 1.0)):

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from a3g.learning.model import ActorCritic
@@ -105,7 +106,7 @@ class Collector:
         rollout.dones.copy_(torch.from_numpy(self._dones))
         return rollout
 
-    def _step(self, t: int, actions: np.ndarray, model: ActorCritic, episodes: list[EpisodeRecord]) -> None:
+    def _step(self, t: int, actions: NDArray[np.int64], model: ActorCritic, episodes: list[EpisodeRecord]) -> None:
         """Step the games; notes finished episodes and bootstraps truncated ones."""
         observations, rewards, terminated, truncated, infos = self._env.step(actions)
         self._observations = torch.from_numpy(observations)

@@ -71,11 +71,16 @@ def load_checkpoint(path: Path, shared: SharedModel, board: TestBoard) -> Progre
     targets |= {f"tester.{name}": tensor for name, tensor in vars(board).items()}
     found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     if found != {name: tuple(tensor.shape) for name, tensor in targets.items()}:
-        raise UserError(f"The checkpoint {path} was written with another network or optimizer: go on with the run's own settings.")
+        raise UserError(
+            f"The checkpoint {path} was written with another network or optimizer: go on with the run's own settings."
+        )
     with torch.no_grad():
         for name, target in targets.items():
             target.copy_(tensors[name])
-    return Progress(**_read_json(metadata, "progress", path))
+    try:
+        return Progress(**_read_json(metadata, "progress", path))
+    except TypeError as error:
+        raise UserError(f"The checkpoint {path} has no readable progress ({error}).") from error
 
 
 def load_config(path: Path) -> TrainConfig:
@@ -97,7 +102,9 @@ def find_checkpoint(resume: str, log_dir: Path) -> Path:
     for candidate in (Path(resume), Path(resume) / CHECKPOINT_NAME, log_dir / resume / CHECKPOINT_NAME):
         if candidate.is_file():
             return candidate
-    raise UserError(f"There is no checkpoint to resume: neither {resume} nor {log_dir / resume} is a run with a {CHECKPOINT_NAME}.")
+    raise UserError(
+        f"There is no checkpoint to resume: neither {resume} nor {log_dir / resume} is a run with a {CHECKPOINT_NAME}."
+    )
 
 
 def _model_tensors(shared: SharedModel) -> dict[str, Tensor]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from a3g.game.emulators import resolve_emulator
 from a3g.learning.model import ActorCritic
 from a3g.processes.books import Run, read_status, write_summary
 from a3g.processes.checkpoint import CHECKPOINT_NAME, Progress, find_checkpoint, load_checkpoint, save_checkpoint
+from a3g.processes.process import check_gpus
 from a3g.processes.shared import SharedCounters, SharedModel, TestBoard
 from a3g.processes.supervisor import Child, Supervisor
 from a3g.processes.tester import run_tester
@@ -43,14 +45,15 @@ def train(config: TrainConfig) -> int:
     """
     setproctitle.setproctitle("a3g launch")
     torch.set_num_threads(1)
-    run = _prepare(config)
-    return _train_serially(run) if config.serial else _Launcher(run).run()
+    if config.serial:
+        return _train_serially(_prepare(replace(config, workers=1)))
+    return _Launcher(_prepare(config)).run()
 
 
 def _prepare(config: TrainConfig) -> Run:
     """Check everything that can be checked, then make the run's folder and the shared model."""
     resolve_emulator(config.emulator)
-    _check_gpus(config.gpu_ids)
+    check_gpus(config.gpu_ids)
     torch.manual_seed(config.seed)
     model = ActorCritic(config.network_spec())
     checkpoint = find_checkpoint(config.resume, config.log_dir) if config.resume else None
@@ -62,6 +65,7 @@ def _prepare(config: TrainConfig) -> Run:
     shared, board, counters = SharedModel(model, config), TestBoard(), SharedCounters(config.workers)
     earlier = load_checkpoint(checkpoint, shared, board) if checkpoint is not None else Progress()
     earlier = replace(earlier, resumed=earlier.resumed + (checkpoint is not None))
+    board.cleared_all.zero_()  # to be shown again: stages and settings may have changed
     counters.earlier_steps.fill_(earlier.agent_steps)
     folder = checkpoint.parent if checkpoint is not None and not config.run_name else _run_folder(config)
     _check_writable(folder)
@@ -115,13 +119,13 @@ class _Launcher:
         while True:
             time.sleep(POLL_SECONDS)
             now = time.monotonic()
+            if self._signal is not None:  # first, since it may have ended children too, which are not to be restarted
+                return self._signal.name, False
             trouble = self._supervisor.check(now)
             self._say_messages()
             self._watcher.update(self._status())
             if trouble is not None:
                 return trouble, True
-            if self._signal is not None:
-                return self._signal.name, False
             if self._supervisor.all_finished("a3g train"):
                 return f"total_steps {config.total_steps} reached", False
             if config.until_cleared and bool(self.run_.board.cleared_all):
@@ -165,58 +169,56 @@ class _Launcher:
 
     def _spawn(self, title: str, target: Any, arguments: tuple[Any, ...]) -> Any:
         process = self._context.Process(target=target, args=arguments, name=title, daemon=True)
-        process.start()
+        # A child inherits what is blocked: Ctrl-C, which reaches every process of the terminal, is the launcher's.
+        unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
         return process
 
 
 def _train_serially(run: Run) -> int:
     """One worker in this process, no tester; the same worker code."""
-    worker = Worker(0, run.config, run.shared, run.counters, torch.device("cpu"), run.earlier.resumed)
+    gpu = run.config.gpu_ids[0]
+    device = torch.device("cpu") if gpu < 0 else torch.device("cuda", gpu)
+    worker = Worker(0, run.config, run.shared, run.counters, device, run.earlier.resumed)
+    received: list[signal.Signals] = []
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        received.append(signal.Signals(number))
+        run.counters.stop.fill_(1)
+
+    previous = {number: signal.signal(number, on_signal) for number in _STOP_SIGNALS}
     reason = "stopped by an error"
     try:
         worker.run()
-        reason = f"total_steps {run.config.total_steps} reached"
-    except KeyboardInterrupt:
-        reason = signal.SIGINT.name
-        return 128 + signal.SIGINT
+        reason = received[0].name if received else f"total_steps {run.config.total_steps} reached"
     finally:
         save_checkpoint(run.folder / CHECKPOINT_NAME, run.shared, run.board, run.progress(0), run.config)
         write_summary(run, reason, 0)
-    return 0
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+    return 128 + received[0] if received else 0
 
 
 def _run_folder(config: TrainConfig) -> Path:
     name = config.run_name or f"{config.env}_{time.strftime('%Y-%m-%d_%H-%M-%S')}"
     folder = config.log_dir / name
-    if (folder / CHECKPOINT_NAME).exists() and not config.resume:
+    if (folder / CHECKPOINT_NAME).exists():
         raise UserError(f"The run {folder} exists: go on with it by --resume {name}, or choose another --run-name.")
     return folder
 
 
 def _check_writable(folder: Path) -> None:
-    """
+    """See that a folder can be written into, or be made; nothing stays behind.
+
     Raises:
-        UserError: if the folder can't be made or written into.
+        UserError: if not.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".write-test-{os.getpid()}"
-        probe.touch()
-        probe.unlink()
+        existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+        with tempfile.TemporaryFile(dir=existing):
+            pass
     except OSError as error:
         raise UserError(f"Can't write into the folder {folder}: {error.strerror}.") from error
-
-
-def _check_gpus(gpu_ids: tuple[int, ...]) -> None:
-    """
-    Raises:
-        UserError: if a GPU asked for isn't there.
-    """
-    wanted = [gpu for gpu in gpu_ids if gpu >= 0]
-    found = torch.cuda.device_count() if wanted else 0
-    for gpu in wanted:
-        if gpu >= found:
-            there = f"this machine has {found} (numbered from 0)" if found else "PyTorch finds none on this machine"
-            raise UserError(f"There is no GPU {gpu}: {there}; use --gpu-ids -1 for the CPU.")
-
-

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
+import threading
+from collections.abc import Sequence
 
 import psutil
 import setproctitle
 import torch
+
+from a3g.errors import UserError
 
 
 def prepare_process(title: str, gpu_id: int = -1) -> torch.device:
@@ -26,13 +31,45 @@ def prepare_process(title: str, gpu_id: int = -1) -> torch.device:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     torch.set_num_threads(1)
+    _end_with_parent()
+    return prepare_device(gpu_id)
+
+
+def prepare_device(gpu_id: int) -> torch.device:
+    """Make one GPU the only one that this process can see, or none with -1; call it before anything touches CUDA."""
     if gpu_id < 0:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
         return torch.device("cpu")
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    names = visible.split(",") if visible else []
-    os.environ["CUDA_VISIBLE_DEVICES"] = names[gpu_id] if names else str(gpu_id)
+    os.environ["CUDA_VISIBLE_DEVICES"] = visible.split(",")[gpu_id] if visible else str(gpu_id)
     return torch.device("cuda", 0)
+
+
+def check_gpus(gpu_ids: Sequence[int]) -> None:
+    """
+    Raises:
+        UserError: if a GPU asked for isn't there; -1, the CPU, always is.
+    """
+    wanted = [gpu for gpu in gpu_ids if gpu >= 0]
+    # Counts through the driver's management library: makes no CUDA context.
+    found = torch.cuda.device_count() if wanted else 0
+    for gpu in wanted:
+        if gpu >= found:
+            there = f"this machine has {found}, numbered from 0" if found else "PyTorch finds none on this machine"
+            raise UserError(f"There is no GPU {gpu}: {there}; use -1 for the CPU.")
+
+
+def _end_with_parent() -> None:
+    """Let this process end when its parent is gone, killed without a chance to tell it to stop."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def resident_bytes() -> int:

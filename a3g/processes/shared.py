@@ -13,7 +13,7 @@ from a3g.game.rules import Outcome
 from a3g.game.stages import STAGES
 from a3g.learning.flat import FlatModel
 from a3g.learning.model import ActorCritic
-from shared_optim import SharedAdam, SharedRMSprop
+from shared_optim import SharedAdam, SharedRMSprop, to_shared_memory
 
 
 class Count(IntEnum):
@@ -58,7 +58,7 @@ MOVING_AVERAGE_WEIGHT = 0.05
 
 
 def shared_zeros(*shape: int, dtype: torch.dtype = torch.float64) -> Tensor:
-    return torch.zeros(shape, dtype=dtype).share_memory_()
+    return to_shared_memory(torch.zeros(shape, dtype=dtype))
 
 
 @dataclass
@@ -115,11 +115,11 @@ class SharedModel:
     def __init__(self, model: ActorCritic, config: TrainConfig) -> None:
         self.spec = model.spec
         flat = FlatModel(model)
-        self.weights = nn.Parameter(flat.values.clone().share_memory_(), requires_grad=True)
+        self.weights = nn.Parameter(to_shared_memory(flat.values.clone()))
         self.optimizer = make_optimizer(self.weights, config) if config.shared_optimizer else None
-        self.input_statistics = torch.stack((model.input_mean, model.input_variance, torch.tensor(1.0))).double()
+        statistics = torch.stack((model.input_mean, model.input_variance, torch.tensor(1.0))).double()
+        self.input_statistics = to_shared_memory(statistics)
         """float64 (3,): mean, variance and weight (in pictures) of the input normalisation."""
-        self.input_statistics.share_memory_()
 
     def read_into(self, local: FlatModel) -> None:
         """Copy the newest weights into a process's own model; other workers may be writing meanwhile."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from multiprocessing.process import BaseProcess
@@ -74,10 +75,11 @@ class Supervisor:
 
     def join(self) -> None:
         """Wait for children that were told to stop; kill those that don't within STOP_PATIENCE_SECONDS."""
+        deadline = time.monotonic() + STOP_PATIENCE_SECONDS
         for child in self.children:
             if child.process is None:
                 continue
-            child.process.join(STOP_PATIENCE_SECONDS)
+            child.process.join(max(deadline - time.monotonic(), 0.0))
             if child.process.is_alive():
                 self.messages.append(f"{child.title} did not stop within {STOP_PATIENCE_SECONDS:.0f} s and was killed")
                 child.process.kill()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 
 from a3g.config import TrainConfig
 from a3g.errors import UserError
-from a3g.evaluation import Arena, EpisodeResult, Score, results_to_json, score_episodes, sort_key
+from a3g.evaluation import Arena, EpisodeResult, Score, results_to_json, score_episodes, sort_key, wilson_interval
 from a3g.game.emulators import make_emulator
 from a3g.game.rules import Outcome
 from a3g.learning.flat import FlatModel
@@ -26,6 +27,8 @@ BEST_NAME = "best.safetensors"
 SCORECARD_NAME = "scorecard.json"
 # The tester gives way to the workers, which share its cores.
 NICENESS = 10
+# Distance between the seeds of two stages' further episodes.
+FURTHER_SEEDS = 1_000
 
 
 def run_tester(config: TrainConfig, shared: SharedModel, counters: SharedCounters, board: TestBoard, folder: Path) -> None:
@@ -62,7 +65,7 @@ class Tester:
         self._model = ActorCritic(shared.spec).to(device).eval()
         self._flat = FlatModel(self._model)
         # Without episodic life a stage is an episode, as in gym_eval.py.
-        self._options = config.game_options()
+        self._options = replace(config.game_options(), episodic_life=False)
         self._arena = Arena(make_emulator(config.emulator), self._options, device)
         self._best = _recorded_score(folder / BEST_NAME)
 
@@ -71,11 +74,12 @@ class Tester:
         self._shared.read_into(self._flat)
         agent_steps = self._counters.agent_steps
         stages = list(self._config.test_stages())
+        # The same starts in every test, so that scores can be compared: seeds are the stage's own.
         results = self._play(stages, seed=self._config.seed)
         cleared = [stage for stage in stages if any(r.stage == str(stage) and r.outcome == Outcome.CLEARED for r in results)]
-        # The same starts in every test, so that scores can be compared.
-        further = [stage for stage in cleared for _ in range(self._config.test_episodes - 1)]
-        results += self._play(further, seed=self._config.seed + len(stages))
+        for stage in cleared:
+            further = [stage] * (self._config.test_episodes - 1)
+            results += self._play(further, seed=self._config.seed + FURTHER_SEEDS * (1 + STAGE_INDEX[str(stage)]))
         if self._counters.stop:  # interrupted, not a whole test
             return
         score = score_episodes(results, self._config.clear_rate)
@@ -88,18 +92,23 @@ class Tester:
             return self._arena.play(self._model, stages, seed, stop=lambda: bool(self._counters.stop))
 
     def _keep(self, score: Score, agent_steps: int) -> None:
-        """Save the best weights of the run, and into --save-model-dir unless a file there scored as much."""
-        self._best = score.to_json()
-        for i, stage in enumerate(STAGE_INDEX):
-            self._board.best_cleared[i] = stage in score.stages_cleared
+        """Save the best weights of the run, and into --save-model-dir unless the file there is proven as good."""
+        best = {**score.to_json(), "test_episodes": self._config.test_episodes}
         shipped = weights_path(self._config.save_model_dir, self._config.env)
-        for path in (self._folder / BEST_NAME, shipped):
-            if path == shipped and sort_key(_recorded_score(shipped)) >= sort_key(self._best):
-                continue
-            try:
-                save_weights(path, self._model, self._config.env, self._options, agent_steps, self._best)
-            except OSError as error:
-                print(f"a3g test: could not save the best weights to {path}: {error}", flush=True)
+        if _is_better_proven(best, _recorded_score(shipped)):
+            self._save(shipped, best, agent_steps)
+        if self._save(self._folder / BEST_NAME, best, agent_steps):
+            self._best = best
+            for i, stage in enumerate(STAGE_INDEX):
+                self._board.best_cleared[i] = stage in score.stages_cleared
+
+    def _save(self, path: Path, score: dict[str, Any], agent_steps: int) -> bool:
+        try:
+            save_weights(path, self._model, self._config.env, self._options, agent_steps, score)
+        except OSError as error:
+            print(f"a3g test: could not save the best weights to {path}: {error}", flush=True)
+            return False
+        return True
 
     def _publish(self, score: Score, results: list[EpisodeResult], agent_steps: int) -> None:
         """Write the scorecard and tell the launcher."""
@@ -128,3 +137,21 @@ def _recorded_score(path: Path) -> dict[str, Any]:
         return load_weights(path).score
     except UserError:
         return {}
+
+
+def _is_better_proven(score: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether a score is the better one when those of less thorough tests are not taken at their word.
+
+    One lucky episode shows a clear rate of 100%. So clear rates count at the lower end of their 95% interval, and
+    nothing is replaced by what was tested less.
+    """
+    if score.get("test_episodes", 1) < other.get("test_episodes", 1):
+        return False
+    return _proven_key(score) > _proven_key(other)
+
+
+def _proven_key(score: dict[str, Any]) -> tuple[int, float, float]:
+    cleared, _, progress = sort_key(score)
+    episodes = score.get("test_episodes", 1)
+    rates = score.get("clear_rate", {}).values()
+    return cleared, sum(wilson_interval(round(rate * episodes), episodes)[0] for rate in rates), progress

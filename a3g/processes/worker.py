@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 
@@ -67,7 +68,8 @@ class Worker:
 
     def run(self) -> None:
         """Train until told to stop or `total_steps` are done."""
-        self.counters.started[self.number] = time.time()
+        if not self.counters.started[self.number]:  # a restarted worker's time counts from its first start
+            self.counters.started[self.number] = time.time()
         while not self._finished():
             # The newest weights, other workers' updates included.
             self.shared.read_into(self.flat)
@@ -114,13 +116,13 @@ class Worker:
         coefficients = self.config.value_coef, self.config.entropy_coef
         if self.config.loss == "a3c":
             return actor_critic_loss(logits, values, actions, advantages, returns, *coefficients)
-        advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
+        advantages = (advantages - advantages.mean()) / (advantages.std(correction=0) + 1e-8)
         log_probs = rollout.log_probs[:, lanes]
         return ppo_loss(logits, values, actions, advantages, returns, log_probs, self.config.clip, *coefficients)
 
     def _apply_gradients(self, norm: float) -> None:
         """One step of the shared optimizer with this worker's gradients; none that are not finite ever arrive."""
-        if norm != norm or norm == float("inf"):
+        if not math.isfinite(norm):
             self.counters.counts[self.number, Count.SKIPPED_UPDATES] += 1
             return
         if self.cpu_gradients is not self.flat.gradients:
@@ -151,5 +153,3 @@ class Worker:
 def _pinned_like(gradients: Tensor) -> Tensor:
     """A CPU buffer that the GPU copies into at full speed."""
     return torch.zeros(gradients.shape, dtype=gradients.dtype, pin_memory=True)
-
-

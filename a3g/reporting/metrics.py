@@ -26,7 +26,7 @@ class MetricsWriter:
         if tensorboard:
             from torch.utils.tensorboard import SummaryWriter
 
-            self._tensorboard = SummaryWriter(str(folder))  # type: ignore[no-untyped-call]
+            self._tensorboard = SummaryWriter(str(folder))
             self._tensorboard.add_text("settings", text)
 
     def write(self, status: RunStatus, steps_per_second: float) -> None:

@@ -38,8 +38,16 @@ def make_table(status: RunStatus, steps_per_second: float, title: str) -> Group:
             f"{stage.test_furthest:,}" if stage.tested else "–",
             "[green]clears[/green]" if stage.best_clears else "–",
         )
-    tests = f"{status.tests} tests, the newest of weights at {status.tested_agent_steps:,} agent steps" if status.tests else "no test yet"
-    troubles = f"; {status.restarts} restarts, {status.skipped_updates} updates skipped" if status.restarts or status.skipped_updates else ""
+    tests = (
+        f"{status.tests} tests, the newest of weights at {status.tested_agent_steps:,} agent steps"
+        if status.tests
+        else "no test yet"
+    )
+    troubles = (
+        f"; {status.restarts} restarts, {status.skipped_updates} updates skipped"
+        if status.restarts or status.skipped_updates
+        else ""
+    )
     memory = f"{status.resident_bytes / 1e6:,.0f} MB per worker"
     return Group(numbers, stages, f"{tests}; {memory}{troubles}. x in pixels of new ground.")
 
@@ -48,7 +56,10 @@ def make_line(status: RunStatus, steps_per_second: float) -> str:
     """A run in one line."""
     cleared = [stage.stage for stage in status.stages if stage.best_clears]
     stages = sorted(status.stages, key=lambda stage: -stage.clear_rate)[:4]
-    shown = ", ".join(f"{stage.stage} x {stage.mean_progress:.0f} clears {stage.clear_rate:.0%} (test {stage.test_clear_rate:.0%})" for stage in stages)
+    shown = ", ".join(
+        f"{stage.stage} x {stage.mean_progress:.0f} clears {stage.clear_rate:.0%} (test {stage.test_clear_rate:.0%})"
+        for stage in stages
+    )
     return (
         f"{clock(status.seconds)}  {status.agent_steps:,} agent steps  {steps_per_second:,.0f}/s  "
         f"{status.updates:,} updates  {status.episodes:,} episodes  return {status.mean_return:.2f}  "

@@ -20,7 +20,9 @@ from a3g.errors import UserError
 Image = NDArray[np.uint8]
 
 # Button bits, in the order in which the console's controller shifts them out.
-BUTTON_A, BUTTON_B, BUTTON_SELECT, BUTTON_START, BUTTON_UP, BUTTON_DOWN, BUTTON_LEFT, BUTTON_RIGHT = (1 << bit for bit in range(8))
+BUTTON_A, BUTTON_B, BUTTON_SELECT, BUTTON_START, BUTTON_UP, BUTTON_DOWN, BUTTON_LEFT, BUTTON_RIGHT = (
+    1 << bit for bit in range(8)
+)
 
 # The part of the 256 x 240 picture that every engine shows: FCEUmm cuts 8 pixels off each side.
 VISIBLE_TOP, VISIBLE_LEFT = 8, 8
@@ -41,8 +43,8 @@ class Emulator(Protocol):
     def frame(self, buttons: int) -> None:
         """Run one frame (1/60 s) with the given button bits held."""
 
-    def ram(self) -> bytes | Image:
-        """The console's 2,048 bytes of work RAM; indexing gives ints. Valid until the next frame."""
+    def ram(self) -> bytes:
+        """A copy of the console's 2,048 bytes of work RAM."""
 
     def poke(self, address: int, value: int) -> None:
         """Write one byte of work RAM."""
@@ -97,7 +99,9 @@ def resolve_emulator(name: str = "auto") -> str:
     installed = available_emulators()
     if name == "auto":
         if not installed:
-            raise UserError("No emulator is installed: run `make setup`, which installs nes-py and, up to Python 3.12, stable-retro.")
+            raise UserError(
+                "No emulator is installed: run `make setup`, which installs nes-py and, up to Python 3.12, stable-retro."
+            )
         return installed[0]
     if name not in _ENGINES:
         raise UserError(f"Unknown emulator {name!r}: choose one of {', '.join(EMULATOR_NAMES)}.")

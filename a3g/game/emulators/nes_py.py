@@ -12,6 +12,10 @@ import numpy as np
 
 from a3g.game.emulators import ALL, VISIBLE_HEIGHT, VISIBLE_LEFT, VISIBLE_TOP, VISIBLE_WIDTH, Image
 from a3g.game.emulators.rom import find_rom
+from a3g.game.memory import BUTTONS_READ, GAME_MODE, MODE_GAME
+
+# For each combination of buttons, the byte that the game makes of it: the same bits the other way round.
+_AS_READ = tuple(int(f"{buttons:08b}"[::-1], 2) for buttons in range(256))
 
 
 def _nes_env_class() -> Any:
@@ -46,11 +50,15 @@ class NesPy:
         self._backup: list[tuple[int, int]] | None = None
 
     def frame(self, buttons: int) -> None:
+        # nes-py's frames end after the game has read the controller for its next frame but before it runs that,
+        # so buttons would act one frame late.
+        if self._console.ram[GAME_MODE] == MODE_GAME:
+            self._console.ram[BUTTONS_READ] = _AS_READ[buttons]
         self._console._frame_advance(buttons)
         self._history.append((-1, buttons))
 
-    def ram(self) -> Image:
-        return self._console.ram  # type: ignore[no-any-return]
+    def ram(self) -> bytes:
+        return self._console.ram.tobytes()  # type: ignore[no-any-return]
 
     def poke(self, address: int, value: int) -> None:
         self._console.ram[address] = value

@@ -1,0 +1,41 @@
+# Every target sets up what it needs: a fresh machine has only Python 3.11 or newer and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: setup train eval test test-slow bench lint format
+
+setup: $(STAMP)
+
+$(STAMP): requirements.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --requirement requirements.txt
+	touch $@
+
+# Trains stage 1-1 from scratch until the tester clears it in 19 of 20 random starts.
+train: $(STAMP)
+	$(BIN)/python main.py --preset quick --env SuperMarioBros-1-1-v0 --until-cleared --test-episodes 20 --clear-rate 0.95
+
+# Plays stage 1-1 a hundred times with the shipped weights.
+eval: $(STAMP)
+	$(BIN)/python gym_eval.py --env SuperMarioBros-1-1-v0 --num-episodes 100
+
+test: $(STAMP)
+	$(BIN)/python -m pytest
+
+test-slow: $(STAMP)
+	$(BIN)/python -m pytest -m slow
+
+bench: $(STAMP)
+	$(BIN)/python benchmarks/throughput.py
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
