@@ -38,7 +38,7 @@ FRAMES_PER_SECOND = 60
 
 
 def _observation_space(options: GameOptions) -> gymnasium.spaces.Space[Image]:
-    return gymnasium.spaces.Box(0, 255, options.observation_shape, np.uint8)  # type: ignore[return-value]
+    return gymnasium.spaces.Box(0, 255, options.observation_shape, np.uint8)
 
 
 class MarioEnv(gymnasium.Env[Image, np.int64]):

@@ -18,7 +18,7 @@ from a3g.game.lane import GameOptions
 from a3g.game.stages import STAGES, Stage, parse_env_id
 from a3g.learning.model import NetworkSpec
 
-EmulatorName = Literal["auto", "fceumm", "nes-py"]
+EmulatorName = Literal["auto", "fceumm", "nes-py", "native"]
 ActionSet = Literal["a3g", "right", "simple", "complex"]
 Network = Literal["impala", "nature", "conv4"]
 assert set(EMULATOR_NAMES) == set(EmulatorName.__args__)  # type: ignore[attr-defined]
@@ -155,7 +155,7 @@ class TrainConfig:
         parse_env_id(self.env)
         for name, value in asdict(self).items():
             _require(not isinstance(value, float) or math.isfinite(value), name, value, "a finite number")
-        for name in ("workers", "lanes", "num_steps", "hidden_size", "epochs", "minibatches", "test_episodes"):
+        for name in ("workers", "lanes", "num_steps", "epochs", "minibatches", "test_episodes"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         for name in ("lr", "adam_eps", "test_interval", "checkpoint_interval", "clip"):
             _require(getattr(self, name) > 0, name, getattr(self, name), "more than 0")
@@ -173,7 +173,7 @@ class TrainConfig:
         _require(
             "/" not in self.run_name and self.run_name not in (".", ".."), "run_name", self.run_name, "a plain folder name"
         )
-        self.game_options()  # checks what belongs to the game
+        _check_game(self)
 
     def game_options(self) -> GameOptions:
         """The game as the workers play it."""
@@ -262,6 +262,7 @@ class EvalConfig:
             _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         _require(0 <= self.episode_start < len(STAGES), "episode_start", self.episode_start, "0 (1-1) to 31 (8-4)")
         _require(self.gpu_id >= -1, "gpu_id", self.gpu_id, "a GPU's number, or -1 for the CPU")
+        _check_game(self)
 
     def episode_stages(self) -> list[Stage | None]:
         """What each episode plays."""
@@ -365,6 +366,14 @@ def train_config_from_json(values: dict[str, Any]) -> TrainConfig:
         return TrainConfig(**cleaned)
     except TypeError as error:
         raise UserError(f"The run's settings can't be read: {error}.") from error
+
+
+def _check_game(config: TrainConfig | EvalConfig) -> None:
+    for name in ("skip_rate", "stack", "time_per_stage", "max_episode_length", "hidden_size"):
+        value = getattr(config, name, None)
+        _require(value is None or value >= 1, name, value, "at least 1")
+    _require(config.noop_max >= 0, "noop_max", config.noop_max, "0 or more")
+    _require(0 <= config.sticky_actions < 1, "sticky_actions", config.sticky_actions, "a chance from 0 up to, not including, 1")
 
 
 def _require(condition: bool, name: str, value: Any, expected: str) -> None:

@@ -17,7 +17,7 @@ from rich.table import Table
 from a3g.config import EvalConfig
 from a3g.errors import UserError
 from a3g.evaluation import Arena, EpisodeResult, results_to_json, wilson_interval
-from a3g.game.emulators import Emulator, make_emulator
+from a3g.game.emulators import VISIBLE_HEIGHT, VISIBLE_WIDTH, Emulator, make_emulator
 from a3g.game.rules import FrameHook, Outcome
 from a3g.game.stages import Stage
 from a3g.processes.process import check_gpus, prepare_device
@@ -121,7 +121,7 @@ class _Show:
         if self._record:
             name = self._stages[index] or self._config.env
             path = self._folder / f"{self._config.env}_{index:03}_{name}_seed{self._config.seed + index}.mp4"
-            video = self._video = VideoWriter(path)
+            video = self._video = VideoWriter(path, VISIBLE_HEIGHT, VISIBLE_WIDTH)
             self.videos.append(path)
             actions.append(lambda emulator: video.add(emulator.rgb()))
 

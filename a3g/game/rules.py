@@ -68,14 +68,9 @@ class Episode:
 
     def step(self, emulator: Emulator, buttons: int, frames: int) -> StepResult:
         """Hold `buttons` for `frames` frames, fewer if Mario dies or reaches the end of the stage."""
-        for _ in range(frames):
-            self._frame(emulator, buttons)
-            ram: Ram = emulator.ram()
-            if memory.is_dead(ram) or memory.is_stage_end(ram):
-                break
-        else:
-            if not memory.is_controllable(ram):
-                ram = self._run_out(emulator)
+        ram = self._hold(emulator, buttons, frames)
+        if not (memory.is_dead(ram) or memory.is_stage_end(ram) or memory.is_controllable(ram)):
+            ram = self._run_out(emulator)
 
         if memory.is_dead(ram):
             out_of_time = memory.number(ram, memory.CLOCK_DIGITS) == 0
@@ -90,6 +85,26 @@ class Episode:
         if self._clock_at_start - memory.number(ram, memory.CLOCK_DIGITS) >= self._time_per_stage:
             return self._lose_life(emulator, ram, Outcome.TIMEOUT)
         return StepResult(self._reward.step(ram))
+
+    def _hold(self, emulator: Emulator, buttons: int, frames: int) -> Ram:
+        """Run frames until Mario dies or reaches the end of the stage, `frames` at most; returns the RAM then.
+
+        Only the last frame is drawn, unless somebody looks at all of them. If the last one comes early, it is run
+        once more, with its picture.
+        """
+        draw_all = self._on_frame is not None or not emulator.draws_on_demand
+        before = None if draw_all else emulator.save()
+        for frame in range(1, frames + 1):
+            draw = draw_all or frame == frames
+            self._frame(emulator, buttons, draw)
+            ram: Ram = emulator.ram()
+            if memory.is_dead(ram) or memory.is_stage_end(ram):
+                break
+        if not draw:
+            emulator.load(before)
+            for again in range(1, frame + 1):
+                self._frame(emulator, buttons, draw=again == frame)
+        return ram
 
     def _begin_attempt(self, ram: Ram) -> None:
         """A new stage or a new life: its ground and its clock count from here."""
@@ -128,7 +143,7 @@ class Episode:
             self._frame(emulator, _NO_BUTTONS)
         raise RuntimeError(f"Mario did not become controllable within {_PATIENCE_FRAMES} frames")
 
-    def _frame(self, emulator: Emulator, buttons: int) -> None:
-        emulator.frame(buttons)
+    def _frame(self, emulator: Emulator, buttons: int, draw: bool = True) -> None:
+        emulator.frame(buttons, draw)
         if self._on_frame is not None:
             self._on_frame(emulator)

@@ -27,11 +27,13 @@ _ENV_ID = re.compile(r"SuperMarioBros-(?:([1-8])-([1-4])-)?v0")
 # Worlds in which an intro (Mario walks into a pipe by himself) counts as an area of its own, before stage 2.
 _WORLDS_WITH_INTRO = frozenset({1, 2, 4, 7})
 
+_INTERVAL = 20  # where the game itself starts to count the interval timer down
+
 # The engines need different numbers of frames to start up and load. Holding what counts frames there, and the random
 # numbers (here those of a console just switched on), lets a stage begin, and go on, the same on all of them.
 _SAME_ON_EVERY_ENGINE = (
     (memory.FRAME_COUNTER, 0),
-    (memory.INTERVAL_TIMER, 20),
+    (memory.INTERVAL_TIMER, _INTERVAL),
     *zip(memory.RANDOM_NUMBERS, (0xA5, 0, 0, 0, 0, 0, 0), strict=True),
 )
 
@@ -75,6 +77,8 @@ def go_to_start(emulator: Emulator, stage: Stage) -> Any:
     for frame in range(_PATIENCE_FRAMES):
         ram = emulator.ram()
         if memory.is_controllable(ram):
+            # nes-py's frames may end in the middle of the game's count-down, before this timer's turn.
+            emulator.poke(memory.INTERVAL_TIMER, min(ram[memory.INTERVAL_TIMER], _INTERVAL - 1))
             return emulator.save()
         on_title = ram[memory.GAME_MODE] == memory.MODE_TITLE
         if on_title or memory.number(ram, memory.CLOCK_DIGITS) == 0:

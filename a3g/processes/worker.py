@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
 from a3g.config import TrainConfig
 from a3g.learning.flat import FlatModel
-from a3g.learning.losses import LossParts, actor_critic_loss, gae, ppo_loss
+from a3g.learning.learner import Learner
+from a3g.learning.losses import LossParts
 from a3g.learning.model import ActorCritic
 from a3g.learning.precision import autocast, resolve_precision
 from a3g.learning.rollout import Collector, Rollout
@@ -61,6 +61,7 @@ class Worker:
         self.env = MarioVectorEnv(
             config.worker_stages(worker), config.lanes, config.game_options(), config.emulator, seed, copy=False
         )
+        self.learner = Learner(self.model, self.flat, config, self.precision)
         self.collector = Collector(self.env, config.num_steps, config.gamma, device, seed)
         # The optimizer works on the shared weights; by -so False its state is this worker's own.
         self.optimizer = shared.optimizer or make_optimizer(shared.weights, config)
@@ -70,55 +71,26 @@ class Worker:
         """Train until told to stop or `total_steps` are done."""
         if not self.counters.started[self.number]:  # a restarted worker's time counts from its first start
             self.counters.started[self.number] = time.time()
+        self.shared.read_into(self.flat)
         while not self._finished():
-            # The newest weights, other workers' updates included.
-            self.shared.read_into(self.flat)
-
             # Play num_steps in every lane.
             with autocast(self.device, self.precision):
                 rollout = self.collector.collect(self.model)
             if not self.config.load_rms_stats:
                 self.shared.observe(rollout.observations)
 
-            # Learn from it: one update (A3G), or several on parts of it (clipped objective).
-            advantages = gae(rollout.rewards, rollout.values, rollout.dones, self.config.gamma, self.config.tau)
-            returns = advantages + rollout.values[:-1]
-            for i, lanes in enumerate(self._batches()):
-                if i > 0:
-                    self.shared.read_into(self.flat)
-                with autocast(self.device, self.precision):
-                    loss = self._loss(rollout, lanes, advantages, returns)
-                self.flat.zero_gradients()
-                loss.total.backward()  # type: ignore[no-untyped-call]
-                norm = self.flat.clip_gradients(self.config.max_grad_norm)
-                self._apply_gradients(float(norm))
-                self._note_update(loss, float(norm))
+            # Learn from it: one update (A3G's loss), or several on parts of it (clipped objective). Each goes to the
+            # shared model at once, and the newest weights come back, other workers' updates included.
+            for loss, gradient_norm in self.learner.learn(rollout):
+                self._apply_gradients(gradient_norm)
+                self.shared.read_into(self.flat)
+                self._note_update(loss, gradient_norm)
             self._note_rollout(rollout)
         self.env.close()
 
     def _finished(self) -> bool:
         limit = self.config.total_steps
         return bool(self.counters.stop) or (limit > 0 and self.counters.agent_steps >= limit)
-
-    def _batches(self) -> Iterator[Tensor]:
-        """The lanes of each update: all of them once, or shares of them in random order, several times."""
-        if self.config.loss == "a3c":
-            yield torch.arange(self.config.lanes, device=self.device)
-            return
-        for _ in range(self.config.epochs):
-            yield from torch.randperm(self.config.lanes, device=self.device).chunk(self.config.minibatches)
-
-    def _loss(self, rollout: Rollout, lanes: Tensor, advantages: Tensor, returns: Tensor) -> LossParts:
-        logits, values, _ = self.model(
-            rollout.observations[:, lanes], rollout.initial_state[:, lanes], rollout.resets[:, lanes]
-        )
-        actions, advantages, returns = rollout.actions[:, lanes], advantages[:, lanes], returns[:, lanes]
-        coefficients = self.config.value_coef, self.config.entropy_coef
-        if self.config.loss == "a3c":
-            return actor_critic_loss(logits, values, actions, advantages, returns, *coefficients)
-        advantages = (advantages - advantages.mean()) / (advantages.std(correction=0) + 1e-8)
-        log_probs = rollout.log_probs[:, lanes]
-        return ppo_loss(logits, values, actions, advantages, returns, log_probs, self.config.clip, *coefficients)
 
     def _apply_gradients(self, norm: float) -> None:
         """One step of the shared optimizer with this worker's gradients; none that are not finite ever arrive."""

@@ -18,10 +18,11 @@ FRAMES_PER_SECOND = 60
 class VideoWriter:
     """Writes pictures to an MP4 file; use as a context manager, so that the file is finished whatever happens."""
 
-    def __init__(self, path: Path, scale: int = 2, frames_per_second: int = FRAMES_PER_SECOND) -> None:
+    def __init__(self, path: Path, height: int, width: int, scale: int = 2, frames_per_second: int = FRAMES_PER_SECOND) -> None:
         """
         Args:
             path: file to write; its folder is made.
+            height, width: of the pictures to come, in pixels.
             scale: how many pixels wide and high each pixel of the game becomes.
             frames_per_second: of the video.
 
@@ -34,13 +35,12 @@ class VideoWriter:
         # 4:2:0 colour and a quality at which the game's hard edges stay clean.
         self._stream.pix_fmt = "yuv420p"
         self._stream.options = {"crf": "20", "preset": "veryfast"}
-        self._scale = scale
+        self._size = (width * scale, height * scale)
+        self._stream.width, self._stream.height = self._size
 
     def add(self, picture: NDArray[np.uint8]) -> None:
         """Append a picture, uint8 (height, width, 3)."""
-        height, width = picture.shape[0] * self._scale, picture.shape[1] * self._scale
-        self._stream.height, self._stream.width = height, width
-        large: Any = cv2.resize(picture, (width, height), interpolation=cv2.INTER_NEAREST)
+        large: Any = cv2.resize(picture, self._size, interpolation=cv2.INTER_NEAREST)
         for packet in self._stream.encode(av.VideoFrame.from_ndarray(large, format="rgb24")):
             self._container.mux(packet)
 

@@ -33,6 +33,7 @@ class Watcher:
         self._metrics = MetricsWriter(folder, config.tensorboard_logger, settings)
         self._metrics_failed = False
         self._history: list[tuple[float, int]] = []
+        self._unwritten: tuple[RunStatus, float] | None = None
         self._shown_at = self._written_at = time.monotonic() - LINE_SECONDS
 
     def __enter__(self) -> Watcher:
@@ -45,6 +46,8 @@ class Watcher:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if self._live is not None:
             self._live.stop()
+        if self._unwritten is not None:  # the curves' last points
+            self._write(*self._unwritten)
         self._metrics.close()
 
     def update(self, status: RunStatus) -> None:
@@ -57,9 +60,11 @@ class Watcher:
         elif self._live is None and now - self._shown_at >= LINE_SECONDS and status.agent_steps:
             self._shown_at = now
             self._console.print(make_line(status, rate), highlight=False, soft_wrap=True)
-        if now - self._written_at >= METRICS_SECONDS and status.agent_steps:
+        self._unwritten = (status, rate) if status.agent_steps else None
+        if self._unwritten is not None and now - self._written_at >= METRICS_SECONDS:
             self._written_at = now
             self._write(status, rate)
+            self._unwritten = None
 
     def say(self, message: str) -> None:
         """Print a line above the table."""

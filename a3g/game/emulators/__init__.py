@@ -4,6 +4,7 @@
 |----------|---------------------------------------------------|---------|
 | `fceumm` | the FCEUmm libretro core in stable-retro's wheel  | ≤ 3.12  |
 | `nes-py` | nes-py's LaiNES core, the reference               | any     |
+| `native` | this project's own core, in `native/`             | any     |
 """
 
 from __future__ import annotations
@@ -40,8 +41,11 @@ class Emulator(Protocol):
     def reset(self) -> None:
         """Switch the console off and on."""
 
-    def frame(self, buttons: int) -> None:
-        """Run one frame (1/60 s) with the given button bits held."""
+    draws_on_demand: bool
+    """Whether a frame run with `draw=False` has no picture; other engines draw every frame."""
+
+    def frame(self, buttons: int, draw: bool = True) -> None:
+        """Run one frame (1/60 s) with the given button bits held; `draw` says that its picture will be asked for."""
 
     def ram(self) -> bytes:
         """A copy of the console's 2,048 bytes of work RAM."""
@@ -77,10 +81,17 @@ def _make_nes_py() -> Emulator:
     return NesPy()
 
 
+def _make_native() -> Emulator:
+    from a3g.game.emulators.native import Native
+
+    return Native()
+
+
 # Fastest first; the module whose presence says that the engine is installed; how to get it.
 _ENGINES: dict[str, tuple[str, Callable[[], Emulator], str]] = {
     "fceumm": ("stable_retro", _make_fceumm, "install stable-retro 1.0.0, which has wheels for Python 3.12 and older"),
     "nes-py": ("nes_py", _make_nes_py, "install nes-py"),
+    "native": ("a3g_native", _make_native, "build it by `pip install ./native`, which needs a C++ compiler"),
 }
 EMULATOR_NAMES = ("auto", *_ENGINES)
 

@@ -180,6 +180,7 @@ class Fceumm:
 
     name = "fceumm"
     shares_states = True
+    draws_on_demand = False
 
     def __init__(self) -> None:
         import stable_retro
@@ -203,7 +204,7 @@ class Fceumm:
     def reset(self) -> None:
         self._console.set_state(self._power_on)
 
-    def frame(self, buttons: int) -> None:
+    def frame(self, buttons: int, draw: bool = True) -> None:
         if buttons != self._held:
             self._console.set_button_mask(self._masks[buttons], 0)
             self._held = buttons

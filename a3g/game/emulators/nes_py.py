@@ -15,7 +15,8 @@ from a3g.game.emulators.rom import find_rom
 from a3g.game.memory import BUTTONS_READ, GAME_MODE, MODE_GAME
 
 # For each combination of buttons, the byte that the game makes of it: the same bits the other way round.
-_AS_READ = tuple(int(f"{buttons:08b}"[::-1], 2) for buttons in range(256))
+_START_AND_SELECT = 0b00110000
+_AS_READ = tuple(int(f"{buttons:08b}"[::-1], 2) & ~_START_AND_SELECT for buttons in range(256))
 
 
 def _nes_env_class() -> Any:
@@ -36,6 +37,7 @@ class NesPy:
 
     name = "nes-py"
     shares_states = False
+    draws_on_demand = False
 
     def __init__(self) -> None:
         self._console: Any = None
@@ -49,11 +51,12 @@ class NesPy:
         self._history: list[tuple[int, int]] = []  # (-1, buttons) is a frame, (address, value) a poke
         self._backup: list[tuple[int, int]] | None = None
 
-    def frame(self, buttons: int) -> None:
+    def frame(self, buttons: int, draw: bool = True) -> None:
         # nes-py's frames end after the game has read the controller for its next frame but before it runs that,
-        # so buttons would act one frame late.
-        if self._console.ram[GAME_MODE] == MODE_GAME:
-            self._console.ram[BUTTONS_READ] = _AS_READ[buttons]
+        # so buttons would act one frame late. (START and SELECT are left alone: the game filters them as it reads.)
+        ram = self._console.ram
+        if ram[GAME_MODE] == MODE_GAME:
+            ram[BUTTONS_READ] = ram[BUTTONS_READ] & _START_AND_SELECT | _AS_READ[buttons]
         self._console._frame_advance(buttons)
         self._history.append((-1, buttons))
 

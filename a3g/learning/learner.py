@@ -1,0 +1,78 @@
+"""From a rollout to gradients: one update of A3G's own loss, or several of the clipped objective."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from a3g.config import TrainConfig
+from a3g.learning.flat import FlatModel
+from a3g.learning.losses import LossParts, actor_critic_loss, gae, ppo_loss
+from a3g.learning.model import ActorCritic
+from a3g.learning.precision import autocast
+from a3g.learning.rollout import Rollout
+
+# Gradients of an update are added up over passes of about this many samples: activations then fit into the
+# processor's cache, and a worker needs a few hundred megabytes less.
+SAMPLES_PER_PASS = 64
+
+
+class Learner:
+    """Computes the gradients of a worker's own copy of the model."""
+
+    def __init__(self, model: ActorCritic, flat: FlatModel, config: TrainConfig, precision: torch.dtype) -> None:
+        self._model, self._flat, self._config, self._precision = model, flat, config, precision
+        self._device = flat.values.device
+        # On a GPU one large pass is the fastest.
+        on_gpu = self._device.type == "cuda"
+        self._lanes_per_pass = config.lanes if on_gpu else max(1, SAMPLES_PER_PASS // config.num_steps)
+
+    def learn(self, rollout: Rollout) -> Iterator[tuple[LossParts, float]]:
+        """Leave the gradients of one update after the other in the flat model.
+
+        Yields:
+            the loss and the gradients' norm before clipping, each time when an update's gradients are ready; the
+            weights may be changed before the next is asked for
+        """
+        config = self._config
+        advantages = gae(rollout.rewards, rollout.values, rollout.dones, config.gamma, config.tau)
+        returns = advantages + rollout.values[:-1]
+        for lanes in self._batches():
+            batch = advantages[:, lanes]
+            if config.loss == "ppo":
+                batch = (batch - batch.mean()) / (batch.std(correction=0) + 1e-8)
+            self._flat.zero_gradients()
+            loss = self._backward(rollout, lanes, batch, returns[:, lanes])
+            yield loss, float(self._flat.clip_gradients(config.max_grad_norm))
+
+    def _batches(self) -> Iterator[Tensor]:
+        """The lanes of each update: all of them once, or shares of them in random order, several times."""
+        if self._config.loss == "a3c":
+            yield torch.arange(self._config.lanes, device=self._device)
+            return
+        for _ in range(self._config.epochs):
+            yield from torch.randperm(self._config.lanes, device=self._device).chunk(self._config.minibatches)
+
+    def _backward(self, rollout: Rollout, lanes: Tensor, advantages: Tensor, returns: Tensor) -> LossParts:
+        """Add up the gradients of the mean loss over `lanes`, some lanes at a time."""
+        sums = torch.zeros(len(LossParts._fields), device=self._device)
+        for part in torch.split(torch.arange(len(lanes), device=self._device), self._lanes_per_pass):
+            with autocast(self._device, self._precision):
+                loss = self._loss(rollout, lanes[part], advantages[:, part], returns[:, part])
+            share = len(part) / len(lanes)
+            (loss.total * share).backward()  # type: ignore[no-untyped-call]
+            sums += torch.stack(loss).detach() * share
+        return LossParts(*sums)
+
+    def _loss(self, rollout: Rollout, lanes: Tensor, advantages: Tensor, returns: Tensor) -> LossParts:
+        logits, values, _ = self._model(
+            rollout.observations[:, lanes], rollout.initial_state[:, lanes], rollout.resets[:, lanes]
+        )
+        actions = rollout.actions[:, lanes]
+        coefficients = self._config.value_coef, self._config.entropy_coef
+        if self._config.loss == "a3c":
+            return actor_critic_loss(logits, values, actions, advantages, returns, *coefficients)
+        log_probs = rollout.log_probs[:, lanes]
+        return ppo_loss(logits, values, actions, advantages, returns, log_probs, self._config.clip, *coefficients)
