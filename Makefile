@@ -1,4 +1,5 @@
-# Every target sets up what it needs: a fresh machine has only Python 3.11 or newer and make.
+# Every target sets up what it needs: a fresh machine has only Python 3.11 or newer and make. With a C++ compiler the
+# native emulator core is built too; without one the slower engines do.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -8,10 +9,14 @@ STAMP := $(VENV)/.installed
 
 setup: $(STAMP)
 
-$(STAMP): requirements.txt
+NATIVE := $(wildcard native/src/* native/a3g_native/*) native/CMakeLists.txt native/pyproject.toml
+
+$(STAMP): requirements.txt $(NATIVE)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --requirement requirements.txt
+	@$(BIN)/python -m pip install --quiet ./native 2> $(VENV)/native.log \
+		|| echo "The native core was not built (no C++ compiler? see $(VENV)/native.log); fceumm or nes-py will be used."
 	touch $@
 
 # Trains stage 1-1 from scratch until the tester clears it in 19 of 20 random starts.

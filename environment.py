@@ -86,7 +86,7 @@ class MarioEnv(gymnasium.Env[Image, np.int64]):
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Image, dict[str, Any]]:
         super().reset(seed=seed)
         if seed is not None:
-            self._lane.random = np.random.default_rng(seed)
+            self._lane.seed(seed)
         self._lane.reset(self._emulator, self._starts, self._observation)
         return self._observation.copy(), self._lane.info()
 
@@ -174,7 +174,7 @@ class MarioVectorEnv(gymnasium.vector.VectorEnv[Image, NDArray[np.int64], NDArra
 
     def _seed_lanes(self, seed: int | None) -> None:
         for lane, sequence in zip(self.lanes, np.random.SeedSequence(seed).spawn(self.num_envs), strict=True):
-            lane.random = np.random.default_rng(sequence)
+            lane.seed(sequence)
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
@@ -182,7 +182,7 @@ class MarioVectorEnv(gymnasium.vector.VectorEnv[Image, NDArray[np.int64], NDArra
         if isinstance(seed, Sequence):
             for lane, lane_seed in zip(self.lanes, seed, strict=True):
                 if lane_seed is not None:
-                    lane.random = np.random.default_rng(lane_seed)
+                    lane.seed(lane_seed)
         elif seed is not None:
             self._seed_lanes(seed)
         for i, lane in enumerate(self.lanes):
@@ -208,8 +208,8 @@ class MarioVectorEnv(gymnasium.vector.VectorEnv[Image, NDArray[np.int64], NDArra
             self._leave(lane, i)
             infos.append(info)
         batched = _batch_infos(infos)
-        if final:
-            _add_final(batched, final, self.num_envs)
+        for i, (observation, info) in final.items():
+            batched = self._add_info(batched, {"final_obs": observation, "final_info": info}, i)
         return (
             self._returned_observations(),
             self._rewards.copy(),
@@ -223,10 +223,7 @@ class MarioVectorEnv(gymnasium.vector.VectorEnv[Image, NDArray[np.int64], NDArra
             emulator.close()
 
     def _reset_lane(self, i: int) -> None:
-        lane = self.lanes[i]
-        if self._shared and lane.state is not None:
-            self._emulators[i].load(lane.state)
-        lane.reset(self._emulators[i], self._starts[i], self._observations[i])
+        self.lanes[i].reset(self._emulators[i], self._starts[i], self._observations[i])
 
     def _leave(self, lane: Lane, i: int) -> None:
         if self._shared:
@@ -245,21 +242,6 @@ def _batch_infos(infos: Sequence[dict[str, Any]]) -> dict[str, Any]:
         batched[key] = np.array([info[key] for info in infos], None if numeric else object)
         batched[f"_{key}"] = everyone
     return batched
-
-
-def _add_final(batched: dict[str, Any], final: dict[int, tuple[Image, dict[str, Any]]], num_lanes: int) -> None:
-    """Put the last observations and infos of the episodes that ended beside those of the next ones."""
-    mask = np.zeros(num_lanes, np.bool_)
-    mask[list(final)] = True
-    observations = np.full(num_lanes, None, object)
-    infos = {key: np.full(num_lanes, None, object) for key in next(iter(final.values()))[1]}
-    for i, (observation, info) in final.items():
-        observations[i] = observation
-        for key, value in info.items():
-            infos[key][i] = value
-    batched["final_obs"] = observations
-    batched["final_info"] = {**infos, **{f"_{key}": mask for key in infos}}
-    batched["_final_obs"] = batched["_final_info"] = mask
 
 
 def _parse_stage(name: str | Stage | None) -> Stage | None:

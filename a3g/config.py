@@ -18,7 +18,7 @@ from a3g.game.lane import GameOptions
 from a3g.game.stages import STAGES, Stage, parse_env_id
 from a3g.learning.model import NetworkSpec
 
-EmulatorName = Literal["auto", "fceumm", "nes-py", "native"]
+EmulatorName = Literal["auto", "native", "fceumm", "nes-py"]
 ActionSet = Literal["a3g", "right", "simple", "complex"]
 Network = Literal["impala", "nature", "conv4"]
 assert set(EMULATOR_NAMES) == set(EmulatorName.__args__)  # type: ignore[attr-defined]
@@ -41,7 +41,8 @@ class TrainConfig:
     env: Annotated[str, _short("-ev")] = "SuperMarioBros-v0"
     """SuperMarioBros-v0, the whole game, or one stage such as SuperMarioBros-1-1-v0."""
     train_stages: Annotated[bool, _short("-ts")] = False
-    """Give workers stages of their own: worker i trains stage i of the 32, those beyond 32 the whole game."""
+    """Give workers stages of their own: worker i trains stage i of the 32, those beyond 32 the whole game; fewer than 32
+    workers share the 32 stages among them."""
     emulator: EmulatorName = "auto"
     """Engine; auto takes the fastest installed."""
     actions: ActionSet = "a3g"
@@ -119,7 +120,7 @@ class TrainConfig:
 
     # -- testing
     test_episodes: int = 1
-    """Episodes per stage in a test; the first decides whether the others are played."""
+    """Episodes per stage in a test; the others are played once a first one, in this test or an earlier one, cleared."""
     clear_rate: float = 0.9
     """Share of a stage's test episodes to clear for the stage to count as cleared."""
     test_interval: float = 20.0
@@ -199,9 +200,9 @@ class TrainConfig:
         return STAGES if stage is None else (stage,)
 
     def worker_stages(self, worker: int) -> tuple[Stage | None, ...]:
-        """What worker number `worker` plays: one stage, the whole game (None), or its stage with `train_stages`."""
+        """What worker number `worker` plays: what `env` says, or its share of the stages; None is the whole game."""
         if self.train_stages:
-            return (STAGES[worker] if worker < len(STAGES) else None,)
+            return STAGES[worker :: self.workers] or (None,)
         return (parse_env_id(self.env),)
 
 
@@ -287,7 +288,7 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
             "lstm": False,
             "loss": "ppo",
             "num_steps": 64,
-            "lr": 2.5e-4,
+            "lr": 5e-4,
             "adam_eps": 1e-5,
             "gamma": 0.9,
             "tau": 0.95,

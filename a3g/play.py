@@ -53,6 +53,8 @@ def evaluate(config: EvalConfig) -> int:
     stages = config.episode_stages()
     monitor = config.log_dir / f"{config.env}_monitor"
     json_paths = [path for path in (config.json, monitor / "results.json" if config.new_gym_eval else None) if path]
+    for path in json_paths:
+        _make_folder(path.parent)  # now, not after an hour of episodes
     console = Console()
     with ExitStack() as stack:
         show = _Show(config, stages, monitor if config.new_gym_eval else config.log_dir / "videos")

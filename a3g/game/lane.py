@@ -136,6 +136,11 @@ class Lane:
         self._goes_on = False
         self._last_frames: list[Image] = []
 
+    def seed(self, seed: int | np.random.SeedSequence | None) -> None:
+        """Make everything random follow from `seed`; the next reset begins an episode, whatever was played before."""
+        self.random = np.random.default_rng(seed)
+        self._goes_on = False
+
     def reset(self, emulator: Emulator, starts: StartStates, observation: Image) -> None:
         """Begin an episode (or the next life of one, with `episodic_life`); fills `observation`, (stack, h, w)."""
         self._last_action = 0
@@ -151,7 +156,7 @@ class Lane:
         self._goes_on = False
         self.outcome = None
         self._attempt, self._progress = str(self.episode.attempted_stage), self.episode.progress
-        self._last_frames.clear()
+        self._last_frames = [emulator.grey(_ROWS, _COLUMNS)] if self.options.two_frame_max else []
         observation[:] = self._picture(emulator)
         self._ram = emulator.ram()
 

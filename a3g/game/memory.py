@@ -60,6 +60,7 @@ BUTTONS_READ = 0x06FC  # [SavedJoypad1Bits] the buttons of this frame, A in the 
 MAZE_CHECK = 0x0745  # [LoopCommand] set while a checkpoint lies ahead
 MAZE_RIGHT_TURNS = 0x06D9  # [MultiLoopCorrectCntr] 7-4 counts three turns before it decides
 MAZE_TURNS = 0x06DA  # [MultiLoopPassCntr]
+LOADED_PAGE = 0x0725  # [CurrentPageLoc] the page being drawn ahead of Mario; each checkpoint has one of its own
 MAZE_SETBACK = 1024  # pixels that a wrong way costs
 
 # Numbers on the status bar, one decimal digit a byte.

@@ -65,7 +65,7 @@ class ForwardReward:
         three_turns = before.turns or now.turns  # 7-4: counted one by one
         if thrown_back or (three_turns and now.right_turns <= before.right_turns and now.turns > before.turns):
             return 0.0
-        checkpoint = (area, x // 256)
+        checkpoint = (area, ram[memory.LOADED_PAGE])
         if checkpoint in self._turns_paid:
             return 0.0
         self._turns_paid.add(checkpoint)

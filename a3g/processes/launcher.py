@@ -8,6 +8,7 @@ import signal
 import tempfile
 import time
 from dataclasses import replace
+from multiprocessing import resource_tracker
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -169,6 +170,7 @@ class _Launcher:
 
     def _spawn(self, title: str, target: Any, arguments: tuple[Any, ...]) -> Any:
         process = self._context.Process(target=target, args=arguments, name=title, daemon=True)
+        resource_tracker.ensure_running()  # now, since starting it unblocks signals
         # A child inherits what is blocked: Ctrl-C, which reaches every process of the terminal, is the launcher's.
         unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import time
 from dataclasses import replace
@@ -36,15 +37,17 @@ def run_tester(config: TrainConfig, shared: SharedModel, counters: SharedCounter
     device = prepare_process("a3g test", config.gpu_ids[0])
     os.nice(NICENESS)
     tester = Tester(config, shared, counters, board, folder, device)
-    while not counters.stop:
+    launcher = multiprocessing.parent_process()
+    assert launcher is not None
+    while not counters.stop and launcher.is_alive():
         tester.test()
         wake = time.monotonic() + config.test_interval
-        while time.monotonic() < wake and not counters.stop:
+        while time.monotonic() < wake and not counters.stop and launcher.is_alive():
             time.sleep(0.1)
 
 
 class Tester:
-    """Plays greedily: an episode per stage, and the further episodes of stages that it cleared."""
+    """Plays greedily: an episode per stage, and further ones of the stages cleared in this test or an earlier one."""
 
     def __init__(
         self,
@@ -68,6 +71,7 @@ class Tester:
         self._options = replace(config.game_options(), episodic_life=False)
         self._arena = Arena(make_emulator(config.emulator), self._options, device)
         self._best = _recorded_score(folder / BEST_NAME)
+        self._ever_cleared = {stage for stage, rate in self._best.get("clear_rate", {}).items() if rate > 0}
 
     def test(self) -> None:
         """One test of the newest weights."""
@@ -76,8 +80,10 @@ class Tester:
         stages = list(self._config.test_stages())
         # The same starts in every test, so that scores can be compared: seeds are the stage's own.
         results = self._play(stages, seed=self._config.seed)
-        cleared = [stage for stage in stages if any(r.stage == str(stage) and r.outcome == Outcome.CLEARED for r in results)]
-        for stage in cleared:
+        self._ever_cleared |= {result.stage for result in results if result.outcome == Outcome.CLEARED}
+        for stage in stages if self._config.test_episodes > 1 else []:
+            if str(stage) not in self._ever_cleared:
+                continue
             further = [stage] * (self._config.test_episodes - 1)
             results += self._play(further, seed=self._config.seed + FURTHER_SEEDS * (1 + STAGE_INDEX[str(stage)]))
         if self._counters.stop:  # interrupted, not a whole test

@@ -86,6 +86,8 @@ class Watcher:
 
     def _rate(self, status: RunStatus, now: float) -> float:
         """Agent steps per second over the last RATE_WINDOW_SECONDS."""
+        if self._history and status.agent_steps == self._history[0][1]:
+            self._history.clear()  # nothing has been played yet: the window begins now
         self._history.append((now, status.agent_steps))
         while self._history[0][0] < now - RATE_WINDOW_SECONDS:
             self._history.pop(0)

@@ -41,6 +41,8 @@ class Machine {
   // the canvas says; a null canvas draws nothing and changes nothing else.
   void frame(const Cartridge& cartridge, std::uint8_t buttons, const Canvas* canvas);
 
+  bool interrupt_pending() const { return interrupt_ != Interrupt::none; }
+
   // Set when the CPU met an instruction that no 6502 manual has; it then stands still.
   bool halted() const { return halted_; }
 
@@ -56,7 +58,8 @@ class Machine {
   // What the CPU does beyond RAM and program. `start` and `clock` are the dots at which the
   // instruction began and at which it touches the bus.
   std::uint8_t read_register(std::uint16_t address, int start, int clock);
-  void write_register(const Cartridge& cartridge, std::uint16_t address, std::uint8_t value, int start);
+  // Answers the dots that it takes on top of the instruction's own.
+  int write_register(const Cartridge& cartridge, std::uint16_t address, std::uint8_t value, int start);
 
   Registers cpu_;
   Ppu ppu_;

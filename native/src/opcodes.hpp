@@ -3,7 +3,7 @@
 // READ    the operation takes the byte at the address; a page crossing costs a cycle more
 // WRITE   the operation gives the byte to store; a page crossing costs nothing more
 // MODIFY  the byte at the address is read, changed and written back
-// BRANCH  taken: one cycle more, and one again if the target is on another page
+// BRANCH  taken if the flag is as said; then one cycle more, and one again if the target is on another page
 // OTHER   everything that has an addressing of its own
 //
 // Source: https://www.nesdev.org/obelisk-6502-guide/reference.html
@@ -55,10 +55,10 @@
   MODIFY(2E, rol, absolute, 6)  MODIFY(3E, rol, absolute_x, 7)                              \
   MODIFY(66, ror, zero_page, 5) MODIFY(76, ror, zero_page_x, 6)                             \
   MODIFY(6E, ror, absolute, 6)  MODIFY(7E, ror, absolute_x, 7)                              \
-  BRANCH(10, !negative_set())   BRANCH(30, negative_set())                                  \
-  BRANCH(50, !overflow_set())   BRANCH(70, overflow_set())                                  \
-  BRANCH(90, !carry_set())      BRANCH(B0, carry_set())                                     \
-  BRANCH(D0, !zero_set())       BRANCH(F0, zero_set())                                      \
+  BRANCH(10, negative_set, false) BRANCH(30, negative_set, true)                            \
+  BRANCH(50, overflow_set, false) BRANCH(70, overflow_set, true)                            \
+  BRANCH(90, carry_set, false)    BRANCH(B0, carry_set, true)                               \
+  BRANCH(D0, zero_set, false)     BRANCH(F0, zero_set, true)                                \
   OTHER(AD, lda_absolute, 4)    /* apart, because the wait for sprite 0 starts with it */   \
   OTHER(0A, asl_a, 2) OTHER(4A, lsr_a, 2) OTHER(2A, rol_a, 2) OTHER(6A, ror_a, 2)           \
   OTHER(AA, tax, 2)   OTHER(A8, tay, 2)   OTHER(8A, txa, 2)   OTHER(98, tya, 2)             \

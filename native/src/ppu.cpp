@@ -9,6 +9,7 @@ namespace {
 
 static_assert(std::endian::native == std::endian::little, "masks are eight pixels in a little-endian word");
 
+constexpr int kStoreDots = 12;  // a store to a register reaches it at the end of its four cycles
 constexpr std::uint16_t kHorizontal = 0x041F;  // the bits of v that the horizontal copy takes from t
 
 std::uint64_t load8(const std::uint8_t* from) {
@@ -23,6 +24,16 @@ std::uint64_t all8(std::uint8_t value) { return value * std::uint64_t{0x01010101
 
 // The next tile to the right, in the other name table after the 32nd.
 std::uint16_t next_tile(std::uint16_t v) { return (v & 0x1F) == 0x1F ? v ^ kHorizontal : v + 1; }
+
+// One line down; after the 30th row of tiles in the name table below, as the hardware has it.
+std::uint16_t next_line(std::uint16_t v) {
+  if ((v & 0x7000) != 0x7000) return v + 0x1000;
+  v &= 0x0FFF;
+  const unsigned row = (v >> 5) & 31;
+  if (row == 29) return (v & ~0x03E0) ^ 0x0800;
+  if (row == 31) return v & ~0x03E0;
+  return v + 0x20;
+}
 
 // Four colours as masks: colour of a pixel = base ^ (low & by_low) ^ (high & by_high) ^ (low & high & by_both).
 struct Colours {
@@ -119,24 +130,10 @@ void Ppu::finish_lines(int start) {
 // v, so many lines further down; it stands still while nothing is shown.
 void Ppu::step_down(int lines) {
   if (!rendering()) return;
-  for (; lines > 0; --lines) {
-    if ((v_ & 0x7000) != 0x7000) {
-      v_ += 0x1000;
-    } else {
-      v_ &= 0x0FFF;
-      const unsigned row = (v_ >> 5) & 31;
-      if (row == 29) v_ = (v_ & ~0x03E0) ^ 0x0800;
-      else if (row == 31) v_ &= ~0x03E0;
-      else v_ += 0x20;
-    }
-  }
+  for (; lines > 0; --lines) v_ = next_line(v_);
 }
 
 // ---- the sprite-0 hit -------------------------------------------------------------------------------
-
-const TileRow& Ppu::background_row(std::uint16_t v) const {
-  return cartridge_->tile(((control_ & 0x10) << 4) | name(v))[(v >> 12) & 7];
-}
 
 // Rows of a sprite count from its top as the eye sees it; both flips are done here.
 TileRow Ppu::sprite_row(const std::uint8_t* sprite, int row) const {
@@ -162,7 +159,7 @@ std::uint64_t Ppu::background_mask(int x, std::uint16_t v) const {
   const int shift = (plane_x & 7) * 8;
   std::uint64_t mask = tile_at(plane_x >> 3) >> shift;
   if (shift) mask |= tile_at((plane_x >> 3) + 1) << (64 - shift);
-  if (!(mask_ & 0x02) && x < 8) mask &= ~std::uint64_t{0} << (8 * (8 - x)) << 0;
+  if (!(mask_ & 0x02) && x < 8) mask = x == 0 ? 0 : mask & ~std::uint64_t{0} << (8 * (8 - x));
   return mask;
 }
 
@@ -173,25 +170,21 @@ int Ppu::find_hit() const {
   const int top = sprites_[0] + 1;
   const int x = sprites_[3];
   const int height = control_ & 0x20 ? 16 : 8;
-  Ppu ahead;  // only its scroll is used
-  ahead.mask_ = mask_;
-  ahead.v_ = phase_ == picture ? v_ : t_;
-  int line = lines_done_;
+  std::uint16_t v = phase_ == picture ? v_ : t_;
   bool copied = copies_done_ == lines_done_;
-  for (; line < std::min(top + height, Canvas::kHeight); ++line) {
-    if (!copied) ahead.v_ = (ahead.v_ & ~kHorizontal) | (t_ & kHorizontal);
+  for (int line = lines_done_; line < std::min(top + height, Canvas::kHeight); ++line) {
+    if (!copied) v = (v & ~kHorizontal) | (t_ & kHorizontal);
     if (line >= top) {
       const TileRow sprite = sprite_row(sprites_.data(), line - top);
-      std::uint64_t both = (sprite.low | sprite.high) & background_mask(x, ahead.v_);
-      if (x > 247) both &= ~std::uint64_t{0} >> (8 * (x - 247));  // the last column never hits
+      std::uint64_t both = (sprite.low | sprite.high) & background_mask(x, v);
+      if (x > 247) both = x == 255 ? 0 : both & ~std::uint64_t{0} >> (8 * (x - 247));  // never in column 255
       if (both) {
-        const int pixel = x + std::countr_zero(both) / 8;
-        const int fetching = timing::kPicture - timing::kPrefetch + line * timing::kLine -
-                             (line > 0 ? timing::kPicture - picture_start_ : 0);
-        return fetching + timing::kPrefetch + 1 + pixel;
+        // Line 0 is fetched at the same dot in odd and even frames, the others a dot earlier in odd ones.
+        const int fetching = (line == 0 ? timing::kPicture : line_start(line)) - timing::kPrefetch;
+        return fetching + timing::kPrefetch + 1 + x + std::countr_zero(both) / 8;
       }
     }
-    ahead.step_down(1);
+    v = next_line(v);
     copied = false;
   }
   return timing::kNever;
@@ -206,10 +199,15 @@ void Ppu::settle_hit(int clock) {
   if (clock >= hit_) status_ |= kHitFlag;
 }
 
-int Ppu::next_hit_change(int start) {
+bool Ppu::hit_flag(int start, int clock) {
   sync(start);
+  settle_hit(clock);
+  return status_ & kHitFlag;
+}
+
+int Ppu::next_hit_change() {
   if (phase_ == warming_up) return timing::kNever;
-  if (phase_ < before_picture) return status_ & kHitFlag ? timing::kVblankEnd : timing::kNever;
+  if (phase_ < before_picture) return timing::kVblankEnd;
   if (status_ & kHitFlag) return timing::kNever;
   if (!hit_known_) {
     hit_ = find_hit();
@@ -219,13 +217,6 @@ int Ppu::next_hit_change(int start) {
 }
 
 // ---- registers ---------------------------------------------------------------------------------------
-
-std::uint8_t& Ppu::name(unsigned address) {
-  const unsigned table = cartridge_->vertical_mirroring() ? address >> 10 : address >> 11;
-  return names_[((table & 1) << 10) | (address & 0x3FF)];
-}
-
-std::uint8_t Ppu::name(unsigned address) const { return const_cast<Ppu*>(this)->name(address); }
 
 std::uint8_t Ppu::read(unsigned reg, int start, int clock) {
   sync(start);
@@ -244,10 +235,10 @@ std::uint8_t Ppu::read(unsigned reg, int start, int clock) {
             : address & 0x0C ? backdrop_copies_[((address & 0x0C) >> 2) - 1]
                              : palette_[0];
     if (mask_ & 1) value &= 0x30;
-    read_buffer_ = name(address);
+    read_buffer_ = names_[name_index(address)];
   } else {
     bus_ = read_buffer_;
-    read_buffer_ = address < 0x2000 ? cartridge_->patterns()[address] : name(address);
+    read_buffer_ = address < 0x2000 ? cartridge_->patterns()[address] : names_[name_index(address)];
   }
   if (rendering() && phase_ == picture && lines_done_ < Canvas::kHeight) step_down(1);
   else v_ = (v_ + (control_ & 0x04 ? 32 : 1)) & 0x7FFF;
@@ -258,7 +249,7 @@ std::uint8_t Ppu::read(unsigned reg, int start, int clock) {
 bool Ppu::write(unsigned reg, std::uint8_t value, int start) {
   bool interrupt = false;
   sync(start);
-  if (phase_ == picture) settle_hit(start);
+  if (phase_ == picture) settle_hit(start + kStoreDots);
   hit_known_ = false;
   bus_ = value;
   switch (reg) {
@@ -275,13 +266,13 @@ bool Ppu::write(unsigned reg, std::uint8_t value, int start) {
       sprite_address_ = value;
       break;
     case 4:
-      write_sprites(value);
+      write_sprite(value);
       break;
     case 5:
       if (!second_write_) {
         if (phase_ == picture && lines_done_ < Canvas::kHeight && fine_x_ != (value & 7)) {
           // The tiles that are fetched already keep the old fine scroll.
-          const int tiles = ((start + 12 - line_start(lines_done_) + timing::kPrefetch) >> 3) - 2;
+          const int tiles = ((start + kStoreDots - line_start(lines_done_) + timing::kPrefetch) >> 3) - 2;
           if (tiles > 0) {
             split_line_ = lines_done_;
             split_x_ = std::min(tiles * 8, 256);
@@ -311,7 +302,7 @@ bool Ppu::write(unsigned reg, std::uint8_t value, int start) {
         else if (address & 0x0C) backdrop_copies_[((address & 0x0C) >> 2) - 1] = value & 0x3F;
         else palette_[0] = value & 0x3F;
       } else if (address >= 0x2000) {
-        name(address) = value;
+        names_[name_index(address)] = value;
       }  // patterns are ROM
       v_ = (v_ + (control_ & 0x04 ? 32 : 1)) & 0x7FFF;
       break;
@@ -322,8 +313,17 @@ bool Ppu::write(unsigned reg, std::uint8_t value, int start) {
   return interrupt;
 }
 
-void Ppu::write_sprites(std::uint8_t value) {
+void Ppu::write_sprite(std::uint8_t value) {
   sprites_[sprite_address_++] = value;
+  sprites_sorted_ = false;
+  hit_known_ = false;
+}
+
+// The address comes back to where it was after 256 bytes.
+void Ppu::write_sprite_page(const std::uint8_t* page) {
+  const std::size_t first = sprites_.size() - sprite_address_;
+  std::memcpy(&sprites_[sprite_address_], page, first);
+  std::memcpy(sprites_.data(), page + first, sprite_address_);
   sprites_sorted_ = false;
   hit_known_ = false;
 }
@@ -343,7 +343,7 @@ void Ppu::draw(int first, int last) {
   if (!sprites_sorted_) sort_sprites();
   step_down(top - first);
   for (int line = top; line < bottom; ++line) {
-    if (line_sprites_[line]) draw_sprites(line);
+    if (canvas_->sprites->count[line]) draw_sprites(line);
     step_down(1);
   }
   v_ = v;
@@ -371,7 +371,7 @@ void Ppu::draw_background(int first, int last) {
     std::uint16_t at = v_;
     for (int tile = 0; tile < skipped; ++tile) at = next_tile(at);
     for (int x = skipped * 8 - fine_x_; x < right; x += 8) {
-      const unsigned attribute = name((at & 0x0C00) | 0x03C0 | ((at >> 4) & 0x38) | ((at >> 2) & 7));
+      const unsigned attribute = names_[name_index((at & 0x0C00) | 0x03C0 | ((at >> 4) & 0x38) | ((at >> 2) & 7))];
       const Colours& set = sets[(attribute >> (((at >> 4) & 4) | (at & 2))) & 3];
       const TileRow* rows = &background_row(at);
       std::uint8_t* to = canvas_->line(line) + x;
@@ -402,18 +402,19 @@ void Ppu::draw_background(int first, int last) {
 // Up to eight sprites a line, the first in sprite memory in front. Line 0 never shows one.
 void Ppu::sort_sprites() {
   const int height = control_ & 0x20 ? 16 : 8;
-  line_sprites_.fill(0);
+  LineSprites& lines = *canvas_->sprites;
+  lines.count.fill(0);
   for (int sprite = 0; sprite < 64; ++sprite) {
     const int top = sprites_[sprite * 4] + 1;
     for (int line = top; line < std::min(top + height, Canvas::kHeight); ++line)
-      if (line_sprites_[line] < 8) line_sprite_[line][line_sprites_[line]++] = sprite;
+      if (lines.count[line] < 8) lines.sprite[line][lines.count[line]++] = static_cast<std::uint8_t>(sprite);
   }
   sprites_sorted_ = true;
 }
 
 void Ppu::draw_sprites(int line) {
-  const int count = line_sprites_[line];
-  const auto& which = line_sprite_[line];
+  const int count = canvas_->sprites->count[line];
+  const auto& which = canvas_->sprites->sprite[line];
   std::uint8_t* pixels = canvas_->line(line);
   // The foremost sprite owns a pixel, even where it then hides behind the background.
   std::array<std::uint8_t, 256 + 8> taken;

@@ -13,6 +13,12 @@
 
 namespace a3g {
 
+// Which sprites each line shows: up to eight, frontmost first.
+struct LineSprites {
+  std::array<std::uint8_t, 240> count;
+  std::array<std::array<std::uint8_t, 8>, 240> sprite;
+};
+
 // Where and how to draw a frame: one byte a pixel, through a table of 64 values (palette index itself,
 // grey, ...). Pixels outside of the region are left alone or drawn up to a tile beyond it.
 struct Canvas {
@@ -23,6 +29,7 @@ struct Canvas {
 
   std::uint8_t* pixels;  // kBytes
   const std::uint8_t* values;  // 64
+  LineSprites* sprites;        // room to work
   int top = 0, bottom = 240, left = 0, right = 256;
 
   std::uint8_t* line(int y) const { return pixels + y * kStride + kMargin; }
@@ -59,10 +66,12 @@ class Ppu {
   // Registers 0x2000..0x2007. A write answers whether it raises an interrupt after the next instruction.
   std::uint8_t read(unsigned reg, int start, int clock);
   bool write(unsigned reg, std::uint8_t value, int start);
-  void write_sprites(std::uint8_t value);
+  void write_sprite(std::uint8_t value);
+  void write_sprite_page(const std::uint8_t* page);
 
-  // The first dot at which a read of the status shows another vblank or hit flag than now.
-  int next_hit_change(int start);
+  // Whether the status shows the sprite-0 hit to an instruction, and the first dot at which that may change.
+  bool hit_flag(int start, int clock);
+  int next_hit_change();
 
  private:
   friend struct StateFile;
@@ -79,7 +88,10 @@ class Ppu {
   void step_down(int lines);
   int find_hit() const;
   void settle_hit(int clock);
-  const TileRow& background_row(std::uint16_t v) const;
+  // The row of eight pixels that v points at.
+  const TileRow& background_row(std::uint16_t v) const {
+    return cartridge_->tile((control_ & 0x10) << 4 | names_[name_index(v)])[v >> 12 & 7];
+  }
   TileRow sprite_row(const std::uint8_t* sprite, int row) const;
   std::uint64_t background_mask(int x, std::uint16_t v) const;
 
@@ -88,8 +100,11 @@ class Ppu {
   void draw_sprites(int line);
   void sort_sprites();
 
-  std::uint8_t& name(unsigned address);
-  std::uint8_t name(unsigned address) const;
+  // Where a byte of the four name tables that the PPU sees lies in its two.
+  unsigned name_index(unsigned address) const {
+    const unsigned table = cartridge_->vertical_mirroring() ? address >> 10 : address >> 11;
+    return (table & 1) << 10 | (address & 0x3FF);
+  }
 
   // What a save state holds.
   std::array<std::uint8_t, 0x800> names_{};
@@ -117,8 +132,6 @@ class Ppu {
   int split_x_ = 0;             // ... at this pixel ...
   std::uint8_t split_fine_x_ = 0;  // ... from this value
   bool sprites_sorted_ = false;
-  std::array<std::uint8_t, 240> line_sprites_{};               // how many sprites a line shows
-  std::array<std::array<std::uint8_t, 8>, 240> line_sprite_{};  // which, frontmost first
 };
 
 }  // namespace a3g

@@ -2,9 +2,9 @@
 
 | name     | engine                                            | Python  |
 |----------|---------------------------------------------------|---------|
+| `native` | this project's own core, in `native/`             | any     |
 | `fceumm` | the FCEUmm libretro core in stable-retro's wheel  | ≤ 3.12  |
 | `nes-py` | nes-py's LaiNES core, the reference               | any     |
-| `native` | this project's own core, in `native/`             | any     |
 """
 
 from __future__ import annotations
@@ -89,9 +89,9 @@ def _make_native() -> Emulator:
 
 # Fastest first; the module whose presence says that the engine is installed; how to get it.
 _ENGINES: dict[str, tuple[str, Callable[[], Emulator], str]] = {
+    "native": ("a3g_native", _make_native, "build it by `pip install ./native`, which needs a C++ compiler"),
     "fceumm": ("stable_retro", _make_fceumm, "install stable-retro 1.0.0, which has wheels for Python 3.12 and older"),
     "nes-py": ("nes_py", _make_nes_py, "install nes-py"),
-    "native": ("a3g_native", _make_native, "build it by `pip install ./native`, which needs a C++ compiler"),
 }
 EMULATOR_NAMES = ("auto", *_ENGINES)
 

@@ -1,0 +1,11 @@
+"""A fast, exact core for Super Mario Bros: one console (`Emulator`) or many games at once (`Batch`)."""
+
+from a3g_native._core import VARIABLES, Batch, Emulator
+
+OUTCOMES = (None, "cleared", "died", "warped", "timeout")
+"""What the numbers in the variable ``outcome`` stand for."""
+
+STATUSES = ("small", "tall", "fireball")
+"""What the numbers in the variable ``status`` stand for."""
+
+__all__ = ["OUTCOMES", "STATUSES", "VARIABLES", "Batch", "Emulator"]

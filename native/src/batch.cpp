@@ -1,0 +1,123 @@
+#include "batch.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <stdexcept>
+#include <string>
+
+#include "palette.hpp"
+#include "state.hpp"
+
+namespace a3g {
+namespace {
+
+void check(int value, int smallest, int largest, const char* name) {
+  if (value < smallest || value > largest)
+    throw std::invalid_argument(std::string(name) + " must be " + std::to_string(smallest) + " to " +
+                                std::to_string(largest) + ", not " + std::to_string(value));
+}
+
+const BatchOptions& checked(const BatchOptions& options, int lanes) {
+  check(lanes, 1, 1 << 16, "lanes");
+  check(options.frame_skip, 1, 1000, "frame_skip");
+  check(options.stack, 1, 64, "stack");
+  check(options.threads, 1, 1024, "threads");
+  return options;
+}
+
+}  // namespace
+
+Batch::Batch(std::shared_ptr<const Cartridge> cartridge, int lanes, const BatchOptions& options)
+    : cartridge_(std::move(cartridge)),
+      options_(checked(options, lanes)),
+      resize_(options.cut, options.height, options.width),
+      lanes_(static_cast<std::size_t>(lanes), Lane(*cartridge_)),
+      episodes_(static_cast<std::size_t>(lanes)),
+      easels_(static_cast<std::size_t>(std::min(options.threads, lanes))),
+      workers_(std::min(options.threads, lanes)) {}
+
+Canvas Batch::part() const {
+  const Cut& cut = options_.cut;
+  return {.pixels = nullptr, .values = kGrey.data(), .sprites = nullptr,
+          .top = cut.top, .bottom = cut.bottom, .left = cut.left, .right = cut.right};
+}
+
+void Batch::start(int lane, std::span<const std::uint8_t> state, Stage stage, int idle_frames, const Output& output) {
+  check(idle_frames, 1, 100'000, "idle_frames");
+  load(lane, state);
+  Lane& it = lanes_[lane];
+  it.use(easels_[0], part());
+  for (int left = idle_frames; left > 0; --left) it.frame(0, left == 1);
+  episodes_[lane].begin(it, stage, options_.time_per_stage);
+  // The last picture alone, even under two_frame_max: an episode begins with it.
+  const std::uint8_t* earlier = nullptr;
+  const std::uint8_t* pixels = it.picture(false, &earlier);
+  it.forget_frames();
+  const std::size_t size = static_cast<std::size_t>(options_.height) * options_.width;
+  std::uint8_t* first = output.observations + size * options_.stack * lane;
+  resize_(pixels, nullptr, first);
+  for (int i = 1; i < options_.stack; ++i) std::memcpy(first + size * i, first, size);
+  report(lane, {}, episodes_[lane].attempted(), episodes_[lane].progress(), output);
+}
+
+void Batch::step(const std::uint8_t* buttons, const Output& output) {
+  const int shown = options_.two_frame_max ? 2 : 1;
+  for (int lane = 0; lane < lanes(); ++lane)
+    if (episodes_[lane].attempted() == Stage{})
+      throw std::runtime_error("lane " + std::to_string(lane) + " has no episode yet: start one before stepping");
+  workers_.each(lanes(), [&](int lane, int thread) {
+    Lane& it = lanes_[lane];
+    Episode& episode = episodes_[lane];
+    it.use(easels_[thread], part());
+    const Stage attempted = episode.attempted();
+    const int progress = episode.progress();
+    const StepResult result = episode.step(it, buttons[lane], options_.frame_skip, shown);
+    observe(lane, output);
+    // What an attempt that has just ended was about, not the next one.
+    if (result.outcome == Outcome::none) report(lane, result, episode.attempted(), episode.progress(), output);
+    else report(lane, result, attempted, progress, output);
+  });
+}
+
+void Batch::run(const std::uint8_t* buttons, int frames, const Output& output) {
+  check(frames, 1, 1'000'000, "frames");
+  const int shown = output.observations == nullptr ? 0 : options_.two_frame_max ? 2 : 1;
+  workers_.each(lanes(), [&](int lane, int thread) {
+    Lane& it = lanes_[lane];
+    it.use(easels_[thread], part());
+    for (int left = frames; left > 0; --left) it.frame(buttons[lane], left <= shown);
+    if (output.observations != nullptr) observe(lane, output);
+    report(lane, {}, {}, 0, output);
+  });
+}
+
+// Shifts the lane's stack by one picture and appends the new one.
+void Batch::observe(int lane, const Output& output) {
+  const std::uint8_t* earlier = nullptr;
+  const std::uint8_t* pixels = lanes_[lane].picture(options_.two_frame_max, &earlier);
+  const std::size_t size = static_cast<std::size_t>(options_.height) * options_.width;
+  std::uint8_t* stack = output.observations + size * options_.stack * lane;
+  std::memmove(stack, stack + size, size * (options_.stack - 1));
+  resize_(pixels, earlier, stack + size * (options_.stack - 1));
+}
+
+void Batch::report(int lane, const StepResult& result, Stage attempted, int progress, const Output& output) const {
+  const Ram& ram = lanes_[lane].ram();
+  if (output.rewards != nullptr) output.rewards[lane] = result.reward;
+  if (output.ram != nullptr) std::memcpy(output.ram + lane * ram.size(), ram.data(), ram.size());
+  if (output.variables == nullptr) return;
+  std::int32_t* variables = output.variables + lane * kVariables.size();
+  decode(ram, variables);
+  const std::int32_t ours[] = {static_cast<int>(result.outcome), result.game_over, progress, attempted.world, attempted.stage};
+  std::copy(std::begin(ours), std::end(ours), variables + kVariables.size() - std::size(ours));
+}
+
+std::vector<std::uint8_t> Batch::save(int lane) const { return StateFile::save(lanes_[lane].machine(), *cartridge_); }
+
+void Batch::load(int lane, std::span<const std::uint8_t> state) {
+  Machine machine(*cartridge_);
+  StateFile::load(machine, *cartridge_, state);
+  lanes_[lane].replace(machine);
+}
+
+}  // namespace a3g

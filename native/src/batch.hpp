@@ -1,0 +1,68 @@
+// Many lanes stepped with one call, by several threads if asked for.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "observation.hpp"
+#include "rules.hpp"
+#include "workers.hpp"
+
+namespace a3g {
+
+struct BatchOptions {
+  int frame_skip = 4;
+  int stack = 4;
+  int height = 80, width = 80;
+  Cut cut{15, 215, 43, 243};
+  bool two_frame_max = false;
+  int time_per_stage = 300;
+  int threads = 1;
+};
+
+// The arrays of the caller that a call fills, all C-contiguous, one row a lane. Null: not wanted.
+struct Output {
+  std::uint8_t* observations = nullptr;  // (lanes, stack, height, width)
+  float* rewards = nullptr;              // (lanes)
+  std::int32_t* variables = nullptr;     // (lanes, kVariables)
+  std::uint8_t* ram = nullptr;           // (lanes, 2048)
+};
+
+class Batch {
+ public:
+  // Throws std::invalid_argument if an option makes no sense.
+  Batch(std::shared_ptr<const Cartridge> cartridge, int lanes, const BatchOptions& options);
+
+  int lanes() const { return static_cast<int>(lanes_.size()); }
+  const BatchOptions& options() const { return options_; }
+
+  // Begins an episode in a lane from a save state: runs `idle_frames` without buttons, fills the lane's
+  // stack with the picture.
+  void start(int lane, std::span<const std::uint8_t> state, Stage stage, int idle_frames, const Output& output);
+
+  // One agent step in every lane, with the rules and rewards of an episode.
+  void step(const std::uint8_t* buttons, const Output& output);
+
+  // So many frames in every lane, without rules; writes no rewards.
+  void run(const std::uint8_t* buttons, int frames, const Output& output);
+
+  std::vector<std::uint8_t> save(int lane) const;
+  void load(int lane, std::span<const std::uint8_t> state);
+
+ private:
+  void observe(int lane, const Output& output);
+  void report(int lane, const StepResult& result, Stage attempted, int progress, const Output& output) const;
+  Canvas part() const;
+
+  std::shared_ptr<const Cartridge> cartridge_;
+  BatchOptions options_;
+  AreaResize resize_;
+  std::vector<Lane> lanes_;
+  std::vector<Episode> episodes_;
+  std::vector<Easel> easels_;  // one a thread
+  Workers workers_;
+};
+
+}  // namespace a3g

@@ -1,0 +1,344 @@
+"""The command lines: every flag of seed 002, switches that switch off, presets, and values that make no sense."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from a3g.config import PRESETS, EvalConfig, TrainConfig, parse_eval, parse_train, to_json, train_config_from_json
+from a3g.errors import UserError
+from a3g.game.stages import STAGES, Stage
+
+# Seed 002's main.py: long flag, short flag, what may follow, the option and its value.
+TRAIN_FLAGS: list[tuple[str, str, list[str], str, Any]] = [
+    ("--lr", "-l", ["0.0007"], "lr", 0.0007),
+    ("--gamma", "-g", ["0.9"], "gamma", 0.9),
+    ("--tau", "-t", ["0.95"], "tau", 0.95),
+    ("--entropy-coef", "-ec", ["0.02"], "entropy_coef", 0.02),
+    ("--value-coef", "-vc", ["0.25"], "value_coef", 0.25),
+    ("--seed", "-s", ["7"], "seed", 7),
+    ("--workers", "-w", ["36"], "workers", 36),
+    ("--num-steps", "-ns", ["40"], "num_steps", 40),
+    ("--max-episode-length", "-mel", ["500"], "max_episode_length", 500),
+    ("--env", "-ev", ["SuperMarioBros-1-1-v0"], "env", "SuperMarioBros-1-1-v0"),
+    ("--shared-optimizer", "-so", ["True"], "shared_optimizer", True),
+    ("--shared-optimizer", "-so", ["False"], "shared_optimizer", False),
+    ("--load", "-ld", [], "load", True),
+    ("--optimizer", "-o", ["RMSprop"], "optimizer", "RMSprop"),
+    ("--load-model-dir", "-lmd", ["models/"], "load_model_dir", Path("models")),
+    ("--save-model-dir", "-smd", ["models/"], "save_model_dir", Path("models")),
+    ("--log-dir", "-lg", ["runs/"], "log_dir", Path("runs")),
+    ("--gpu-ids", "-gp", ["0", "1", "2"], "gpu_ids", (0, 1, 2)),
+    ("--gpu-ids", "-gp", ["-1"], "gpu_ids", (-1,)),
+    ("--amsgrad", "-a", [], "amsgrad", True),
+    ("--skip-rate", "-sr", ["2"], "skip_rate", 2),
+    ("--hidden-size", "-hs", ["256"], "hidden_size", 256),
+    ("--tensorboard-logger", "-tl", [], "tensorboard_logger", True),
+    ("--time-per-stage", "-tps", ["100"], "time_per_stage", 100),
+    ("--load-rms-stats", "-lrs", [], "load_rms_stats", True),
+    ("--train-stages", "-ts", [], "train_stages", True),
+]
+# Seed 002's gym_eval.py.
+EVAL_FLAGS: list[tuple[str, str, list[str], str, Any]] = [
+    ("--env", "-ev", ["SuperMarioBros-8-4-v0"], "env", "SuperMarioBros-8-4-v0"),
+    ("--num-episodes", "-ne", ["32"], "num_episodes", 32),
+    ("--render", "-r", [], "render", True),
+    ("--render-freq", "-rf", ["3"], "render_freq", 3),
+    ("--record-video", "-rv", [], "record_video", True),
+    ("--test-single-stages", "-tss", [], "test_single_stages", True),
+    ("--episode-start", "-es", ["31"], "episode_start", 31),
+    ("--new-gym-eval", "-nge", [], "new_gym_eval", True),
+    ("--gpu-id", "-gp", ["-1"], "gpu_id", -1),
+    ("--gpu-id", "-gp", ["1"], "gpu_id", 1),
+    ("--time-per-stage", "-tps", ["400"], "time_per_stage", 400),
+    ("--max-episode-length", "-mel", ["99"], "max_episode_length", 99),
+    ("--log-dir", "-ld", ["runs/"], "log_dir", Path("runs")),
+    ("--load-model-dir", "-lmr", ["models/"], "load_model_dir", Path("models")),
+    ("--seed", "-s", ["3"], "seed", 3),
+    ("--skip-rate", "-sr", ["2"], "skip_rate", 2),
+    ("--hidden-size", "-hs", ["512"], "hidden_size", 512),
+    ("--load-rms-stats", "-lrs", [], "load_rms_stats", True),
+]
+
+
+def name_of(flag: tuple[str, str, list[str], str, Any]) -> str:
+    return f"{flag[0]} {' '.join(flag[2])}"
+
+
+@pytest.mark.parametrize("flag", TRAIN_FLAGS, ids=name_of)
+def test_main_takes_every_flag_of_seed_002(flag: tuple[str, str, list[str], str, Any]) -> None:
+    long, short, values, option, expected = flag
+    for spelling in (long, short):
+        config = parse_train([spelling, *values])
+        assert getattr(config, option) == expected
+        assert config == dataclasses.replace(TrainConfig(), **{option: expected})  # and nothing else
+
+
+@pytest.mark.parametrize("flag", EVAL_FLAGS, ids=name_of)
+def test_gym_eval_takes_every_flag_of_seed_002(flag: tuple[str, str, list[str], str, Any]) -> None:
+    long, short, values, option, expected = flag
+    for spelling in (long, short):
+        config = parse_eval([spelling, *values])
+        assert getattr(config, option) == expected
+        assert config == dataclasses.replace(EvalConfig(), **{option: expected})
+
+
+def test_the_seeds_defaults_hold_where_none_is_better() -> None:
+    config = TrainConfig()
+    assert (config.lr, config.gamma, config.tau, config.entropy_coef, config.value_coef) == (1e-4, 0.99, 1.0, 0.01, 0.5)
+    assert (config.seed, config.num_steps, config.max_episode_length, config.env) == (1, 20, 100_000, "SuperMarioBros-v0")
+    assert (config.optimizer, config.adam_eps, config.amsgrad, config.shared_optimizer) == ("Adam", 1e-3, False, True)
+    assert (config.skip_rate, config.hidden_size, config.time_per_stage, config.max_grad_norm) == (4, 512, 300, 0.0)
+    assert (config.gpu_ids, config.load, config.train_stages) == ((-1,), False, False)
+    assert (config.load_model_dir, config.save_model_dir, config.log_dir) == (
+        Path("trained_models"),
+        Path("trained_models"),
+        Path("logs"),
+    )
+    assert (config.network, config.lstm, config.loss, config.actions) == ("impala", True, "a3c", "a3g")
+    evaluation = EvalConfig()
+    assert (evaluation.time_per_stage, evaluation.episode_start, evaluation.render_freq) == (400, 0, 1)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "--env SuperMarioBros-1-1-v0 --workers 8 -lrs --amsgrad",
+        "--env SuperMarioBros-1-1-v0 --workers 36 --gpu-ids 0 1 2 --amsgrad -lrs",
+        "--env SuperMarioBros-v0 --workers 36 --gpu-ids 0 1 2 --amsgrad -lrs -ts",
+    ],
+)
+def test_the_training_commands_in_seed_002s_readme(command: str) -> None:
+    config = parse_train(command.split())
+    assert config.amsgrad
+    assert config.load_rms_stats
+    assert config.workers in (8, 36)
+
+
+def test_the_evaluation_command_in_seed_002s_readme() -> None:
+    config = parse_eval(["--env", "SuperMarioBros-v0", "--num-episodes", "32", "-r", "-lrs", "-tps", "400", "-es", "0", "-tss"])
+    assert config.episode_stages() == list(STAGES)
+
+
+def switches(kind: type[TrainConfig | EvalConfig]) -> list[str]:
+    return [field.name for field in dataclasses.fields(kind) if isinstance(field.default, bool)]
+
+
+@pytest.mark.parametrize("name", [name for name in switches(TrainConfig) if name != "shared_optimizer"])
+def test_every_switch_of_main_can_be_switched_on_and_off(name: str) -> None:
+    """Regression of seed 003, where `type=bool` makes every value true."""
+    flag = name.replace("_", "-")
+    assert getattr(parse_train([f"--{flag}"]), name) is True
+    assert getattr(parse_train([f"--no-{flag}"]), name) is False
+
+
+@pytest.mark.parametrize("name", switches(EvalConfig))
+def test_every_switch_of_gym_eval_can_be_switched_on_and_off(name: str) -> None:
+    flag = name.replace("_", "-")
+    assert getattr(parse_eval([f"--{flag}"]), name) is True
+    assert getattr(parse_eval([f"--no-{flag}"]), name) is False
+
+
+@pytest.mark.parametrize("value", ["on", "0", "false ", "nope", ""])
+def test_the_shared_optimizer_takes_no_odd_string_as_true(value: str) -> None:
+    """Regression of seed 002."""
+    with pytest.raises(SystemExit) as caught:
+        parse_train(["-so", value])
+    assert caught.value.code == 2
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_presets_set_the_defaults_and_options_come_on_top(preset: str) -> None:
+    expected = dataclasses.replace(TrainConfig(), **PRESETS[preset][1])
+    assert parse_train(["--preset", preset]) == expected
+    assert parse_train([f"--preset={preset}"]) == expected
+    changed = parse_train(["--lr", "0.5", "--preset", preset, "--lanes", "8"])
+    assert changed == dataclasses.replace(expected, lr=0.5, lanes=8)
+
+
+def test_the_seed_preset_is_one_game_per_worker_with_the_seeds_settings() -> None:
+    config = parse_train(["--preset", "seed"])
+    assert (config.lanes, config.precision, config.loss, config.network) == (1, "float32", "a3c", "impala")
+
+
+def test_presets_explain_themselves_in_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        parse_train(["--help"])
+    assert caught.value.code == 0
+    text = capsys.readouterr().out
+    for name in PRESETS:
+        assert f"{name}:" in text
+    for long, short, *_ in TRAIN_FLAGS:
+        assert long in text or f"--no-{long[2:]}" in text
+        assert re.search(rf"[ ,│]{short}[ ,]", text), short
+
+
+def test_every_option_has_its_help(capsys: pytest.CaptureFixture[str]) -> None:
+    for kind, parse in ((TrainConfig, parse_train), (EvalConfig, parse_eval)):
+        with pytest.raises(SystemExit):
+            parse(["--help"])
+        text = capsys.readouterr().out
+        for field in dataclasses.fields(kind):
+            assert f"--{field.name.replace('_', '-')}" in text
+
+
+def test_an_unknown_preset() -> None:
+    with pytest.raises(UserError, match=r"Unknown preset 'turbo': choose one of a3g, seed, quick"):
+        parse_train(["--preset", "turbo"])
+
+
+def test_a_preset_on_top_of_a_runs_settings_changes_only_its_own() -> None:
+    """Regression: `--resume RUN --preset quick` forgot all the run's settings."""
+    settings = dataclasses.replace(TrainConfig(), env="SuperMarioBros-2-1-v0", lanes=4)
+    config = parse_train(["--preset", "quick"], defaults=settings)
+    assert config == dataclasses.replace(settings, **PRESETS["quick"][1])
+
+
+BAD_TRAIN_VALUES = [
+    ("--env SuperMarioBros-9-1-v0", "SuperMarioBros-9-1-v0"),
+    ("--env SuperMarioBros-1-1-v3", "SuperMarioBros-1-1-v3"),
+    ("--env Pong-v0", "Pong-v0"),
+    ("--workers 0", "--workers must be at least 1, not 0"),
+    ("--workers -3", "--workers must be at least 1, not -3"),
+    ("--lanes 0", "--lanes must be at least 1"),
+    ("--num-steps 0", "--num-steps must be at least 1"),
+    ("--hidden-size 0", "--hidden-size must be at least 1"),
+    ("--epochs 0", "--epochs must be at least 1"),
+    ("--minibatches 0", "--minibatches must be at least 1"),
+    ("--test-episodes 0", "--test-episodes must be at least 1"),
+    ("--lr 0", "--lr must be more than 0"),
+    ("--lr -1", "--lr must be more than 0"),
+    ("--lr nan", "--lr must be a finite number, not nan"),
+    ("--lr inf", "--lr must be a finite number, not inf"),
+    ("--entropy-coef inf", "--entropy-coef must be a finite number"),
+    ("--adam-eps 0", "--adam-eps must be more than 0"),
+    ("--clip 0", "--clip must be more than 0"),
+    ("--test-interval 0", "--test-interval must be more than 0"),
+    ("--checkpoint-interval 0", "--checkpoint-interval must be more than 0"),
+    ("--gamma 1.1", "--gamma must be between 0 and 1"),
+    ("--gamma -0.1", "--gamma must be between 0 and 1"),
+    ("--tau 2", "--tau must be between 0 and 1"),
+    ("--entropy-coef -1", "--entropy-coef must be 0 or more"),
+    ("--value-coef -1", "--value-coef must be 0 or more"),
+    ("--max-grad-norm -1", "--max-grad-norm must be 0 or more"),
+    ("--total-steps -1", "--total-steps must be 0 or more"),
+    ("--max-minutes -1", "--max-minutes must be 0 or more"),
+    ("--clear-rate 0", "--clear-rate must be more than 0 and at most 1"),
+    ("--clear-rate 1.5", "--clear-rate must be more than 0 and at most 1"),
+    ("--gpu-ids -2", "--gpu-ids must be GPU numbers, or -1 for the CPU, not -2"),
+    ("--gpu-ids -1 -5", "--gpu-ids must be GPU numbers, or -1 for the CPU, not -1 -5"),
+    ("--gpu-ids", "--gpu-ids must be GPU numbers, or -1 for the CPU, not nothing"),
+    ("--loss ppo --lanes 6", r"--lanes must be a multiple of --minibatches \(4\), not 6"),
+    ("--run-name a/b", "--run-name must be a plain folder name, not a/b"),
+    ("--run-name ..", "--run-name must be a plain folder name"),
+    ("--skip-rate 0", "--skip-rate must be at least 1, not 0"),
+    ("--stack 0", "--stack must be at least 1"),
+    ("--time-per-stage 0", "--time-per-stage must be at least 1"),
+    ("--max-episode-length 0", "--max-episode-length must be at least 1"),
+    ("--noop-max -1", "--noop-max must be 0 or more"),
+    ("--sticky-actions 1", "--sticky-actions must be a chance"),
+    ("--sticky-actions nan", "--sticky-actions must be a finite number"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "match"), BAD_TRAIN_VALUES, ids=[each[0] for each in BAD_TRAIN_VALUES])
+def test_values_that_make_no_sense_for_main(arguments: str, match: str) -> None:
+    with pytest.raises(UserError, match=match) as caught:
+        parse_train(arguments.split())
+    assert_one_sentence(str(caught.value))
+
+
+BAD_EVAL_VALUES = [
+    ("--env SuperMarioBros-1-5-v0", "SuperMarioBros-1-5-v0"),
+    ("--num-episodes 0", "--num-episodes must be at least 1, not 0"),
+    ("--render-freq 0", "--render-freq must be at least 1"),
+    ("--episode-start 32", r"--episode-start must be 0 \(1-1\) to 31 \(8-4\), not 32"),
+    ("--episode-start -1", "--episode-start must be 0"),
+    ("--gpu-id -2", "--gpu-id must be a GPU's number, or -1 for the CPU, not -2"),
+    ("--sticky-actions 1", "--sticky-actions must be"),
+    ("--sticky-actions nan", "--sticky-actions must be"),
+    ("--noop-max -1", "--noop-max must be"),
+    ("--time-per-stage 0", "--time-per-stage must be"),
+    ("--max-episode-length 0", "--max-episode-length must be"),
+    ("--skip-rate 0", "--skip-rate must be"),
+    ("--hidden-size 0", "--hidden-size must be"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "match"), BAD_EVAL_VALUES, ids=[each[0] for each in BAD_EVAL_VALUES])
+def test_values_that_make_no_sense_for_gym_eval(arguments: str, match: str) -> None:
+    with pytest.raises(UserError, match=match) as caught:
+        parse_eval(arguments.split())
+    assert_one_sentence(str(caught.value))
+
+
+def assert_one_sentence(text: str) -> None:
+    assert text.endswith(".")
+    assert "\n" not in text
+    assert ". " not in text
+
+
+@pytest.mark.parametrize("arguments", ["--optimizer Adagrad", "--workers two", "--wings 2", "extra", "--loss", "--preset"])
+def test_what_is_no_option_or_no_value_ends_with_code_2(arguments: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        parse_train(arguments.split())
+    assert caught.value.code == 2
+    assert "Traceback" not in capsys.readouterr().err
+
+
+# -- as JSON, in checkpoints and beside them
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        TrainConfig(),
+        TrainConfig(**PRESETS["quick"][1]),
+        TrainConfig(gpu_ids=(2, 0), log_dir=Path("a/b"), run_name="x", train_stages=True, lr=1e-9, shared_optimizer=False),
+    ],
+)
+def test_json_round_trip(config: TrainConfig) -> None:
+    assert train_config_from_json(json.loads(json.dumps(to_json(config)))) == config
+
+
+def test_settings_of_other_versions() -> None:
+    """Options that are gone are left out, those that are new get their defaults."""
+    values = {name: value for name, value in to_json(TrainConfig(lr=0.5)).items() if name != "clip"}
+    assert train_config_from_json({**values, "wings": 2}) == TrainConfig(lr=0.5)
+
+
+@pytest.mark.parametrize("values", [{"workers": "two"}, {"lr": None}, {"workers": 0}, {"env": 3}])
+def test_unreadable_settings(values: dict[str, Any]) -> None:
+    with pytest.raises(UserError):
+        train_config_from_json({**to_json(TrainConfig()), **values})
+
+
+# -- what the settings mean
+
+
+def test_train_stages_gives_workers_stages_of_their_own() -> None:
+    config = TrainConfig(train_stages=True, workers=34)
+    assert [config.worker_stages(i) for i in (0, 1, 31)] == [(Stage(1, 1),), (Stage(1, 2),), (Stage(8, 4),)]
+    assert [config.worker_stages(i) for i in (32, 33)] == [(None,), (None,)]
+
+
+def test_without_it_all_workers_play_what_env_says() -> None:
+    assert TrainConfig(env="SuperMarioBros-3-2-v0").worker_stages(5) == (Stage(3, 2),)
+    assert TrainConfig().worker_stages(5) == (None,)
+
+
+def test_the_tester_plays_the_stage_trained_or_all_32() -> None:
+    assert TrainConfig(env="SuperMarioBros-3-2-v0").test_stages() == (Stage(3, 2),)
+    assert TrainConfig().test_stages() == STAGES
+
+
+def test_evaluation_goes_through_the_stages_in_turn() -> None:
+    assert EvalConfig(num_episodes=32).episode_stages() == list(STAGES)
+    assert EvalConfig(num_episodes=3, episode_start=30).episode_stages() == [Stage(8, 3), Stage(8, 4), Stage(1, 1)]
+    assert EvalConfig(env="SuperMarioBros-2-2-v0", num_episodes=3).episode_stages() == [Stage(2, 2)] * 3
+    assert EvalConfig(num_episodes=2, test_single_stages=False).episode_stages() == [None, None]

@@ -1,0 +1,488 @@
+"""Training on the real game with real processes: learning, repeating, stopping, going on, surviving."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import torch
+from torch import multiprocessing, nn
+
+from a3g.config import TrainConfig
+from a3g.learning.model import ActorCritic
+from a3g.processes.shared import Count, SharedCounters, SharedModel, StageCount
+from a3g.processes.worker import Worker, run_worker
+from a3g.reporting.metrics import read_curve
+from a3g.weights import load_tensors
+
+ROOT = Path(__file__).parent.parent
+SUMMARY_KEYS = {
+    "agent_steps",
+    "frames",
+    "seconds",
+    "agent_steps_per_second",
+    "updates",
+    "episodes",
+    "workers",
+    "lanes",
+    "restarts",
+    "skipped_updates",
+    "stages_cleared",
+    "exit_reason",
+}
+# A small network, few lanes and short episodes: everything real, but soon done.
+SMALL: dict[str, Any] = {
+    "env": "SuperMarioBros-1-1-v0",
+    "workers": 2,
+    "lanes": 4,
+    "num_steps": 8,
+    "network": "conv4",
+    "hidden_size": 32,
+    "time_per_stage": 3,
+    "tensorboard_logger": False,
+}
+PATIENCE_SECONDS = 120.0
+
+
+def config(**options: Any) -> TrainConfig:
+    return TrainConfig(**{**SMALL, **options})
+
+
+def make_shared(settings: TrainConfig) -> tuple[SharedModel, SharedCounters]:
+    torch.manual_seed(settings.seed)
+    return SharedModel(ActorCritic(settings.network_spec()), settings), SharedCounters(settings.workers)
+
+
+def train_alone(settings: TrainConfig, restart: int = 0) -> tuple[SharedModel, SharedCounters]:
+    """One worker in this process."""
+    shared, counters = make_shared(settings)
+    Worker(0, settings, shared, counters, torch.device("cpu"), restart).run()
+    return shared, counters
+
+
+# -- one worker
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"lstm": False, "loss": "ppo", "epochs": 2, "minibatches": 2},
+        {"loss": "ppo", "minibatches": 4, "optimizer": "RMSprop", "precision": "float32", "load_rms_stats": False},
+    ],
+    ids=["a3c", "ppo", "ppo with measured input statistics"],
+)
+def test_one_worker_repeats_exactly(options: dict[str, Any]) -> None:
+    settings = config(workers=1, total_steps=256, sticky_actions=0.1, **options)
+    first, second = train_alone(settings), train_alone(settings)
+    assert torch.equal(first[0].weights, second[0].weights)
+    assert torch.equal(first[0].input_statistics, second[0].input_statistics)
+    assert torch.equal(first[1].counts, second[1].counts)
+    assert torch.equal(first[1].stages, second[1].stages)
+    begin = make_shared(settings)[0]
+    assert not torch.equal(first[0].weights, begin.weights)
+    rollouts = 256 // (4 * 8)
+    updates = rollouts if settings.loss == "a3c" else rollouts * settings.epochs * settings.minibatches
+    assert first[1].total(Count.AGENT_STEPS) == 256
+    assert first[1].total(Count.UPDATES) == updates
+
+
+def test_another_seed_or_another_start_is_another_training() -> None:
+    runs = [train_alone(config(workers=1, total_steps=64))[0]]
+    runs.append(train_alone(config(workers=1, total_steps=64, seed=2))[0])
+    runs.append(train_alone(config(workers=1, total_steps=64), restart=1)[0])
+    for i, one in enumerate(runs):
+        for other in runs[i + 1 :]:
+            assert not torch.equal(one.weights, other.weights)
+
+
+@pytest.mark.parametrize("loss", ["a3c", "ppo"])
+def test_every_update_applies_gradients_of_its_own(loss: str) -> None:
+    """Regression of seed 002, whose shared gradient stayed the first one for ever."""
+    settings = config(workers=1, total_steps=96, loss=loss, epochs=1, minibatches=1)
+    shared, counters = make_shared(settings)
+    assert shared.optimizer is not None
+    applied: list[torch.Tensor] = []
+
+    def remember(*_: object) -> None:
+        assert shared.weights.grad is not None
+        applied.append(shared.weights.grad.clone())
+
+    shared.optimizer.register_step_pre_hook(remember)
+    worker = Worker(0, settings, shared, counters, torch.device("cpu"))
+    worker.run()
+    assert len(applied) == int(shared.optimizer.state[shared.weights]["step"]) == 3
+    for i, gradient in enumerate(applied):
+        assert bool(gradient.any())
+        assert not any(torch.equal(gradient, other) for other in applied[i + 1 :])
+    assert torch.equal(applied[-1], worker.flat.gradients)
+
+
+def test_the_workers_copy_is_the_shared_model_when_it_plays() -> None:
+    settings = config(workers=1, total_steps=64)
+    shared, counters = make_shared(settings)
+    worker = Worker(0, settings, shared, counters, torch.device("cpu"))
+    collect, compared = worker.collector.collect, []
+
+    def compare(model: ActorCritic) -> Any:
+        compared.append(torch.equal(worker.flat.values, shared.weights))
+        return collect(model)
+
+    worker.collector.collect = compare  # type: ignore[method-assign]
+    worker.run()
+    assert compared == [True, True]
+
+
+def test_gradients_that_are_not_finite_never_arrive() -> None:
+    settings = config(workers=1, total_steps=64)
+    shared, counters = make_shared(settings)
+    before = shared.weights.detach().clone()
+    worker = Worker(0, settings, shared, counters, torch.device("cpu"))
+    # As after an overflow somewhere in the network: a hook on one of its layers spoils the gradient.
+    worker.model.fc.weight.register_hook(lambda gradient: gradient * float("nan"))
+    worker.run()
+    assert torch.equal(shared.weights.detach(), before)
+    assert counters.total(Count.SKIPPED_UPDATES) == 2
+    assert counters.total(Count.UPDATES) == 0
+    assert counters.total(Count.AGENT_STEPS) == 64
+
+
+def test_one_sample_per_update_is_no_reason_to_skip_it() -> None:
+    """Regression: the standard deviation of a single advantage is not a number."""
+    settings = config(workers=1, lanes=1, num_steps=1, total_steps=3, loss="ppo", epochs=1, minibatches=1)
+    _, counters = train_alone(settings)
+    assert counters.total(Count.SKIPPED_UPDATES) == 0
+    assert counters.total(Count.UPDATES) == 3
+
+
+def test_clipped_gradients_are_what_is_applied() -> None:
+    settings = config(workers=1, total_steps=32, max_grad_norm=1e-3)
+    shared, counters = make_shared(settings)
+    worker = Worker(0, settings, shared, counters, torch.device("cpu"))
+    worker.run()
+    assert shared.weights.grad is not None
+    assert float(shared.weights.grad.norm()) == pytest.approx(1e-3, rel=1e-2)
+
+
+@pytest.mark.parametrize("shared_optimizer", [True, False])
+def test_optimizer_state_is_shared_or_the_workers_own(shared_optimizer: bool) -> None:
+    settings = config(workers=1, total_steps=32, shared_optimizer=shared_optimizer)
+    shared, counters = make_shared(settings)
+    worker = Worker(0, settings, shared, counters, torch.device("cpu"))
+    assert (worker.optimizer is shared.optimizer) is shared_optimizer
+    before = shared.weights.detach().clone()
+    worker.run()
+    assert not torch.equal(shared.weights.detach(), before)  # in both cases it is the shared weights that learn
+    assert float(worker.optimizer.state[shared.weights]["step"]) == 1
+
+
+def test_ppo_minibatches_take_every_lane_once_per_epoch() -> None:
+    settings = config(workers=1, lanes=8, loss="ppo", epochs=3, minibatches=4)
+    shared, counters = make_shared(settings)
+    worker = Worker(0, settings, shared, counters, torch.device("cpu"))
+    batches = list(worker.learner._batches())
+    worker.env.close()
+    assert [len(batch) for batch in batches] == [2] * 12
+    for epoch in range(3):
+        lanes = torch.cat(batches[4 * epoch : 4 * epoch + 4])
+        assert sorted(lanes.tolist()) == list(range(8))
+
+
+def test_input_statistics_become_those_of_the_pictures_seen() -> None:
+    settings = config(load_rms_stats=False)
+    shared, _ = make_shared(settings)
+    random = torch.Generator().manual_seed(0)
+    batches = [torch.randint(low, 256, (5, 4, 4, 80, 80), dtype=torch.uint8, generator=random) for low in (0, 100, 200)]
+    shared.input_statistics[2] = 1e-6  # as if the shipped ones had hardly any weight
+    for batch in batches:
+        shared.observe(batch)
+    everything = torch.cat(batches).double()
+    mean, variance, weight = shared.input_statistics.tolist()
+    assert mean == pytest.approx(float(everything.mean()), rel=1e-4)
+    assert variance == pytest.approx(float(everything.var()), rel=1e-3)
+    assert weight == pytest.approx(60)
+
+
+# -- several workers
+
+
+def mean_progress_of_random_play(settings: TrainConfig) -> float:
+    """Of a fresh network: the weights never change."""
+    fresh = TrainConfig(**{**vars(settings), "workers": 1, "lr": 1e-30, "total_steps": 2_000})
+    _, counters = train_alone(fresh)
+    return float(counters.stages[0, 0, StageCount.MEAN_PROGRESS])
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"loss": "ppo", "num_steps": 32, "total_steps": 9_000},
+        {"loss": "a3c", "num_steps": 16, "total_steps": 12_000},
+    ],
+    ids=["ppo", "a3c"],
+)
+def test_two_workers_learn_to_run(options: dict[str, Any]) -> None:
+    """Two spawned processes on one model learn from pictures to get far in the little time that an episode has."""
+    settings = config(
+        lanes=8,
+        lstm=False,
+        hidden_size=64,
+        lr=1e-3,
+        adam_eps=1e-5,
+        gamma=0.9,
+        tau=0.95,
+        time_per_stage=8,
+        **options,
+    )
+    shared, counters = make_shared(settings)
+    context = multiprocessing.get_context("spawn")
+    workers = [context.Process(target=run_worker, args=(i, settings, shared, counters)) for i in range(2)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert [worker.exitcode for worker in workers] == [0, 0]
+    assert int(counters.counts[:, Count.UPDATES].min()) > 10  # both took part
+    assert isinstance(shared.weights, nn.Parameter)
+    learnt = float(counters.stages[:, 0, StageCount.MEAN_PROGRESS].mean())
+    assert learnt > 1.7 * mean_progress_of_random_play(settings)
+
+
+# -- the command
+
+
+def arguments(folder: Path, *more: str) -> list[str]:
+    command = [
+        sys.executable,
+        str(ROOT / "main.py"),
+        "--log-dir",
+        str(folder / "logs"),
+        "--save-model-dir",
+        str(folder / "models"),
+    ]
+    for name, value in SMALL.items():
+        flag = name.replace("_", "-")
+        command += ([f"--{flag}"] if value else [f"--no-{flag}"]) if isinstance(value, bool) else [f"--{flag}", str(value)]
+    return [*command, *more]
+
+
+class Run:
+    """`python main.py` in a process group of its own."""
+
+    def __init__(self, command: list[str]) -> None:
+        self.process = subprocess.Popen(
+            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        )
+        self.seen: dict[int, psutil.Process] = {}
+
+    def children(self) -> dict[str, psutil.Process]:
+        """The run's processes by their titles."""
+        titles: dict[str, psutil.Process] = {}
+        for child in psutil.Process(self.process.pid).children(recursive=True):
+            self.seen[child.pid] = child
+            try:
+                titles[" ".join(child.cmdline()).strip()] = child
+            except psutil.NoSuchProcess:
+                continue
+        return titles
+
+    def wait_for(self, what: Callable[[], Any]) -> Any:
+        """Wait until `what` gives something; the run must not end before."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while time.monotonic() < deadline:
+            self.children()
+            found = what()
+            if found:
+                return found
+            assert self.process.poll() is None, self.process.communicate()
+            time.sleep(0.1)
+        raise AssertionError(f"waited in vain; running: {list(self.children())}")
+
+    def finish(self, code: int) -> tuple[str, str]:
+        """Wait for the end; returns stdout and stderr. Nothing may be left running."""
+        out, err = self.process.communicate(timeout=PATIENCE_SECONDS)
+        assert self.process.returncode == code, (out, err)
+        _, living = psutil.wait_procs(self.seen.values(), timeout=10)
+        assert not living
+        return out, err
+
+    def kill(self) -> None:
+        """Whatever a failed test left."""
+        for child in self.seen.values():
+            if child.is_running():
+                child.kill()
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.communicate()
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[[list[str]], Run]]:
+    runs: list[Run] = []
+
+    def starter(command: list[str]) -> Run:
+        runs.append(Run(command))
+        return runs[-1]
+
+    yield starter
+    for run in runs:
+        run.kill()
+
+
+Start = Callable[[list[str]], Run]
+
+
+def summary_of(folder: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((folder / "summary.json").read_text())
+    return content
+
+
+def test_a_run_survives_a_killed_worker_stops_on_sigterm_and_goes_on(tmp_path: Path, start: Start) -> None:
+    folder = tmp_path / "logs" / "run"
+    run = start(arguments(tmp_path, "--run-name", "run", "--test-interval", "0.5"))
+
+    # Titles tell the processes apart.
+    titles = {"a3g test", "a3g train 0", "a3g train 1"}
+    run.wait_for(lambda: titles <= set(run.children()))
+    run.wait_for((folder / "metrics.csv").exists)
+    assert psutil.Process(run.process.pid).cmdline()[0] == "a3g launch"
+
+    # A worker that dies is started again, and counted.
+    victim = run.children()["a3g train 1"]
+    victim.kill()
+    run.wait_for(lambda: run.children().get("a3g train 1", victim) != victim)
+    run.wait_for((folder / "scorecard.json").exists)
+
+    # SIGTERM: everything is saved, and nothing left behind.
+    run.process.send_signal(signal.SIGTERM)
+    out, err = run.finish(128 + signal.SIGTERM)
+    assert "a3g train 1 died by SIGKILL" in out
+    assert "Traceback" not in err
+    summary = summary_of(folder)
+    assert set(summary) == SUMMARY_KEYS
+    assert summary["exit_reason"] == "SIGTERM"
+    assert summary["restarts"] == 1
+    assert (summary["workers"], summary["lanes"]) == (2, 4)
+    assert summary["frames"] == 4 * summary["agent_steps"]
+    assert summary["updates"] > 0
+    assert summary["seconds"] > 0
+    steps = summary["agent_steps"]
+    assert steps > 0
+    assert steps % (4 * 8) == 0
+    assert read_curve(folder, "train/updates")[-1][0] <= steps
+    assert not list(folder.glob(".*")), "remains of files half written"
+
+    # --resume: the settings hold, the counters go on, --total-steps counts from the beginning.
+    before = load_tensors(folder / "checkpoint.safetensors", "checkpoint")[0]
+    goal = steps + 320
+    command = [sys.executable, str(ROOT / "main.py"), "--resume", str(folder), "--total-steps", str(goal)]
+    resumed = start(command)
+    resumed.finish(0)
+    again = summary_of(folder)
+    assert again["exit_reason"] == f"total_steps {goal} reached"
+    assert goal <= again["agent_steps"] < goal + 2 * 4 * 8
+    assert again["updates"] == summary["updates"] + (again["agent_steps"] - steps) // (4 * 8)
+    assert again["episodes"] >= summary["episodes"]
+    assert again["seconds"] > summary["seconds"]
+    assert (again["restarts"], again["workers"], again["lanes"]) == (1, 2, 4)
+    after, metadata = load_tensors(folder / "checkpoint.safetensors", "checkpoint")
+    assert float(after["optimizer.step"]) > float(before["optimizer.step"])
+    assert not torch.equal(after["model.weights"], before["model.weights"])
+    assert json.loads(metadata["progress"])["resumed"] == 1
+    assert sorted(path.name for path in (tmp_path / "logs").iterdir()) == ["run"]  # it went on where it was
+
+
+def test_ctrl_c_stops_even_a_run_that_is_only_starting(tmp_path: Path, start: Start) -> None:
+    """A terminal sends it to every process; the children, still importing, must not answer with tracebacks."""
+    run = start(arguments(tmp_path, "--run-name", "run"))
+    run.wait_for(lambda: sum("spawn_main" in title for title in run.children()) == 3)
+    os.killpg(run.process.pid, signal.SIGINT)
+    _, err = run.finish(128 + signal.SIGINT)
+    assert "Traceback" not in err
+    summary = summary_of(tmp_path / "logs" / "run")
+    assert summary["exit_reason"] == "SIGINT"
+    assert summary["restarts"] == 0
+    assert (tmp_path / "logs" / "run" / "checkpoint.safetensors").exists()
+
+
+def test_children_do_not_outlive_a_killed_launcher(tmp_path: Path, start: Start) -> None:
+    run = start(arguments(tmp_path, "--run-name", "run", "--workers", "1"))
+    run.wait_for((tmp_path / "logs" / "run" / "metrics.csv").exists)
+    run.process.kill()
+    run.process.wait()
+    _, living = psutil.wait_procs(run.seen.values(), timeout=PATIENCE_SECONDS)
+    assert not living
+
+
+def test_a_signal_to_the_whole_group_restarts_nobody(tmp_path: Path, start: Start) -> None:
+    """As a cluster's scheduler sends it."""
+    run = start(arguments(tmp_path, "--run-name", "run", "--workers", "1"))
+    run.wait_for((tmp_path / "logs" / "run" / "metrics.csv").exists)
+    os.killpg(run.process.pid, signal.SIGTERM)
+    run.finish(128 + signal.SIGTERM)
+    summary = summary_of(tmp_path / "logs" / "run")
+    assert (summary["exit_reason"], summary["restarts"]) == ("SIGTERM", 0)
+
+
+def test_a_worker_that_keeps_dying_ends_the_run_with_a_reason(tmp_path: Path, start: Start) -> None:
+    run = start(arguments(tmp_path, "--run-name", "run", "--workers", "1"))
+    for _ in range(3):
+        victim = run.wait_for(lambda: run.children().get("a3g train 0"))
+        victim.kill()
+        victim.wait()
+        while victim.pid in {child.pid for child in run.children().values()}:
+            time.sleep(0.05)
+    out, _ = run.finish(1)
+    summary = summary_of(tmp_path / "logs" / "run")
+    assert summary["exit_reason"] == "a3g train 0 died 3 times in a row, at last by SIGKILL (out of memory?)"
+    assert summary["restarts"] == 2
+    assert (tmp_path / "logs" / "run" / "checkpoint.safetensors").exists()
+    assert out.count("started again") == 2
+
+
+def test_serial_training_stops_at_its_steps_and_goes_on_even_elsewhere(tmp_path: Path, start: Start) -> None:
+    start(arguments(tmp_path, "--serial", "--run-name", "run", "--total-steps", "64")).finish(0)
+    first = summary_of(tmp_path / "logs" / "run")
+    assert set(first) == SUMMARY_KEYS
+    assert (first["agent_steps"], first["updates"], first["workers"]) == (64, 2, 1)
+
+    # Regression: a run that was moved went on in the folder where it had been.
+    moved = tmp_path / "elsewhere"
+    (tmp_path / "logs" / "run").rename(moved)
+    start([sys.executable, str(ROOT / "main.py"), "--resume", str(moved), "--total-steps", "128"]).finish(0)
+    second = summary_of(moved)
+    assert (second["agent_steps"], second["updates"]) == (128, 4)
+    assert second["seconds"] > first["seconds"]
+    assert not (tmp_path / "logs" / "run").exists()
+
+
+def test_training_ends_when_everything_is_cleared(tmp_path: Path, start: Start) -> None:
+    """With the shipped weights, which clear 1-1: the tester finds it out and the launcher stops."""
+    shipped = ROOT / "trained_models" / "SuperMarioBros-1-1-v0.safetensors"
+    if not shipped.exists():
+        pytest.skip("no shipped weights")
+    command = [sys.executable, str(ROOT / "main.py"), "--preset", "quick", "--env", "SuperMarioBros-1-1-v0", "--workers", "1"]
+    command += ["--load", "--lr", "1e-12", "--until-cleared", "--test-episodes", "3", "--clear-rate", "0.3"]
+    command += [
+        "--log-dir",
+        str(tmp_path),
+        "--run-name",
+        "run",
+        "--save-model-dir",
+        str(tmp_path / "models"),
+        "--no-tensorboard-logger",
+    ]
+    start(command).finish(0)
+    summary = summary_of(tmp_path / "run")
+    assert summary["exit_reason"] == "cleared every stage asked for"
+    assert summary["stages_cleared"] == ["1-1"]
+    assert (tmp_path / "models" / "SuperMarioBros-1-1-v0.safetensors").exists()

@@ -1,0 +1,491 @@
+"""Weights files and checkpoints: what comes back, what is refused, and what survives a failed write."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import pickle
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from a3g.config import TrainConfig
+from a3g.errors import UserError
+from a3g.game.lane import GameOptions
+from a3g.learning.flat import FlatModel
+from a3g.learning.model import ActorCritic, NetworkSpec
+from a3g.processes.checkpoint import CHECKPOINT_NAME, Progress, find_checkpoint, load_checkpoint, load_config, save_checkpoint
+from a3g.processes.shared import SharedModel
+from a3g.processes.shared import TestBoard as Board
+from a3g.weights import check_fit, load_tensors, load_weights, save_tensors, save_weights, weights_path, write_atomically
+
+SPEC = NetworkSpec("conv4", (2, 16, 16), num_actions=10, hidden_size=8, lstm=True)
+GAME = GameOptions(stack=2, height=16, width=16, skip_rate=3, sticky_actions=0.25)
+SCORE = {"stages_cleared": ["1-1"], "clear_rate": {"1-1": 0.95}, "mean_clear_rate": 0.95, "mean_progress": 3000.5}
+
+
+@pytest.fixture
+def model() -> ActorCritic:
+    torch.manual_seed(3)
+    model = ActorCritic(SPEC)
+    model.input_mean.fill_(12.5)
+    return model
+
+
+@pytest.fixture
+def path(tmp_path: Path, model: ActorCritic) -> Path:
+    """A good weights file."""
+    path = tmp_path / "SuperMarioBros-1-1-v0.safetensors"
+    save_weights(path, model, "SuperMarioBros-1-1-v0", GAME, 123_456, SCORE)
+    return path
+
+
+def files_in(folder: Path) -> list[str]:
+    return sorted(str(each.relative_to(folder)) for each in folder.rglob("*"))
+
+
+# -- what comes back
+
+
+def test_a_round_trip_gives_everything_back(path: Path, model: ActorCritic) -> None:
+    weights = load_weights(path)
+    assert weights.env_id == "SuperMarioBros-1-1-v0"
+    assert weights.network == SPEC
+    assert weights.game == GAME
+    assert weights.score == SCORE
+    assert weights.agent_steps == 123_456
+    expected = model.state_dict()
+    assert set(weights.tensors) == set(expected)
+    for name, tensor in weights.tensors.items():
+        assert tensor.dtype == expected[name].dtype
+        assert torch.equal(tensor, expected[name]), name
+
+
+@pytest.mark.parametrize("encoder", ["impala", "nature", "conv4"])
+@pytest.mark.parametrize("lstm", [True, False])
+def test_the_network_is_rebuilt_and_plays_the_same(tmp_path: Path, encoder: str, lstm: bool) -> None:
+    model = ActorCritic(NetworkSpec(encoder, (4, 40, 40), num_actions=5, hidden_size=16, lstm=lstm))
+    model.input_mean.fill_(100.0)
+    model.input_variance.fill_(2000.0)
+    game = GameOptions(height=40, width=40, actions="right")
+    save_weights(tmp_path / "w.safetensors", model, "SuperMarioBros-v0", game, 1)
+    rebuilt = load_weights(tmp_path / "w.safetensors").build()
+    assert not rebuilt.training
+    pictures = torch.randint(0, 256, (3, 2, 4, 40, 40), dtype=torch.uint8)
+    inputs = pictures, model.initial_state(2), torch.zeros(3, 2, dtype=torch.bool)
+    with torch.no_grad():
+        torch.testing.assert_close(rebuilt(*inputs), model(*inputs), rtol=0, atol=0)
+
+
+def test_weights_in_training_are_saved_as_they_are(tmp_path: Path, model: ActorCritic) -> None:
+    """From a flat model whose parameters are views of one vector, as the tester saves them."""
+    FlatModel(model)
+    save_weights(tmp_path / "w.safetensors", model, "SuperMarioBros-v0", GAME, 1)
+    for name, tensor in load_weights(tmp_path / "w.safetensors").tensors.items():
+        assert torch.equal(tensor, model.state_dict()[name])
+
+
+def test_never_tested_weights_have_no_score(tmp_path: Path, model: ActorCritic) -> None:
+    save_weights(tmp_path / "w.safetensors", model, "SuperMarioBros-v0", GAME, 1)
+    assert load_weights(tmp_path / "w.safetensors").score == {}
+
+
+def test_a_file_describes_itself_to_other_tools(path: Path) -> None:
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata()
+    assert json.loads(metadata["network"])["encoder"] == "conv4"
+    assert json.loads(metadata["game"])["skip_rate"] == 3
+    assert json.loads(metadata["score"])["mean_clear_rate"] == 0.95
+
+
+def test_a_folder_is_made_when_needed(tmp_path: Path, model: ActorCritic) -> None:
+    path = weights_path(tmp_path / "new" / "folder", "SuperMarioBros-2-3-v0")
+    assert path.name == "SuperMarioBros-2-3-v0.safetensors"
+    save_weights(path, model, "SuperMarioBros-2-3-v0", GAME, 1)
+    assert load_weights(path).env_id == "SuperMarioBros-2-3-v0"
+
+
+def test_saving_again_replaces_the_file_and_leaves_nothing_else(path: Path, model: ActorCritic) -> None:
+    with torch.no_grad():
+        model.critic.bias.fill_(7.0)
+    save_weights(path, model, "SuperMarioBros-1-1-v0", GAME, 200_000)
+    assert load_weights(path).agent_steps == 200_000
+    assert float(load_weights(path).tensors["critic.bias"]) == 7.0
+    assert files_in(path.parent) == [path.name]
+
+
+# -- what is refused, each with one sentence
+
+
+def refuse(path: Path, match: str) -> None:
+    with pytest.raises(UserError, match=match) as caught:
+        load_weights(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file(tmp_path: Path) -> None:
+    refuse(tmp_path / "nothing.safetensors", "There is no weights file")
+
+
+def test_a_folder_in_its_place(tmp_path: Path) -> None:
+    refuse(tmp_path, "There is no weights file")
+
+
+@pytest.mark.parametrize("content", [b"", b"\x00" * 7, b"not weights", b"{}" * 100, b"\xff" * 64, os.urandom(5000)])
+def test_what_is_no_safetensors_file(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "w.safetensors"
+    path.write_bytes(content)
+    refuse(path, "damaged or is none")
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.3, 0.9, 0.999])
+def test_a_truncated_file(path: Path, share: float) -> None:
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * share)])
+    refuse(path, "damaged")
+
+
+def test_a_file_with_something_at_its_end(path: Path) -> None:
+    path.write_bytes(path.read_bytes() + b"more")
+    refuse(path, "damaged")
+
+
+def test_flipped_bits_wherever_they_are(path: Path) -> None:
+    """In the header's length, its JSON, the description, the weights: never taken for good weights."""
+    data = path.read_bytes()
+    random = torch.Generator().manual_seed(0)
+    header = 8 + int.from_bytes(data[:8], "little")
+    positions = [*range(8), *torch.randint(8, header, (150,), generator=random).tolist()]
+    positions += torch.randint(header, len(data), (50,), generator=random).tolist()
+    for position in positions:
+        bit = 1 << int(torch.randint(8, (), generator=random))
+        path.write_bytes(data[:position] + bytes([data[position] ^ bit]) + data[position + 1 :])
+        with pytest.raises(UserError):
+            load_weights(path)
+
+
+def test_every_digit_of_the_description_counts(path: Path) -> None:
+    """Regression: a flipped bit in the metadata still made readable JSON, and another game was played."""
+    data = path.read_bytes()
+    assert data.count(b'skip_rate\\": 3') == 1
+    path.write_bytes(data.replace(b'skip_rate\\": 3', b'skip_rate\\": 2'))
+    refuse(path, "checksum")
+
+
+def test_a_foreign_safetensors_file(tmp_path: Path) -> None:
+    save_file({"weight": torch.zeros(3)}, tmp_path / "w.safetensors")
+    refuse(tmp_path / "w.safetensors", "not written by this program")
+    save_file({"weight": torch.zeros(3)}, tmp_path / "w.safetensors", {"format": "pt", "checksum": "abc"})
+    refuse(tmp_path / "w.safetensors", "not written by this program")
+
+
+class _Evil:
+    """Unpickling it leaves a trace."""
+
+    def __init__(self, trace: str) -> None:
+        self.trace = trace
+
+    def __reduce__(self) -> tuple[Callable[[str], object], tuple[str]]:
+        return os.mkdir, (self.trace,)
+
+
+@pytest.mark.parametrize("writer", ["pickle", "torch"])
+def test_no_pickle_is_ever_loaded(tmp_path: Path, writer: str) -> None:
+    path, trace = tmp_path / "w.safetensors", tmp_path / "trace"
+    if writer == "pickle":
+        path.write_bytes(pickle.dumps(_Evil(str(trace))))
+    else:
+        torch.save({"weights": _Evil(str(trace))}, path)
+    refuse(path, "damaged or is none")
+    with pytest.raises(UserError):
+        load_tensors(path, "checkpoint")
+    assert not trace.exists()
+
+
+def test_no_source_file_unpickles() -> None:
+    """Nothing a user might load is a pickle."""
+    root = Path(__file__).parent.parent
+    sources = [*root.glob("*.py"), *(root / "a3g").rglob("*.py")]
+    assert len(sources) > 20
+    for source in sources:
+        text = source.read_text()
+        assert not any(word in text for word in ("torch.load", "pickle.load", "import pickle", "np.load(")), source
+
+
+def test_a_file_from_a_newer_version(path: Path) -> None:
+    tensors, metadata = load_tensors(path, "weights")
+    save_file(tensors, path, {**metadata, "format_version": "2", "checksum": "of another kind"})
+    refuse(path, "is of version 2, this program reads 1")
+
+
+def described(path: Path, **changes: str | None) -> None:
+    """Write a file again with other descriptions; None leaves one out."""
+    tensors, metadata = load_tensors(path, "weights")
+    metadata.pop("format_version")
+    save_tensors(path, tensors, {key: value for key, value in {**metadata, **changes}.items() if value is not None})
+
+
+@pytest.mark.parametrize("key", ["env_id", "network", "game", "score", "agent_steps"])
+def test_a_missing_description(path: Path, key: str) -> None:
+    described(path, **{key: None})
+    refuse(path, "no usable description")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"network": "{"},
+        {"network": "[]"},
+        {"network": '{"encoder": "conv4", "wings": 2}'},
+        {"agent_steps": "many"},
+        {"game": '{"skip_rate": "four"}'},
+        {"game": '{"colour": true}'},
+        {"network": json.dumps({**dataclasses.asdict(SPEC), "hidden_size": -8})},
+        {"network": json.dumps({**dataclasses.asdict(SPEC), "hidden_size": "8"})},
+    ],
+)
+def test_a_description_that_makes_no_sense(path: Path, changes: dict[str, str]) -> None:
+    described(path, **changes)
+    refuse(path, "no usable description")
+
+
+def test_weights_of_an_unknown_network(path: Path) -> None:
+    described(path, network=json.dumps({**dataclasses.asdict(SPEC), "encoder": "transformer"}))
+    with pytest.raises(UserError, match="Unknown network 'transformer'"):
+        load_weights(path)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"hidden_size": 16},
+        {"lstm": False},
+        {"encoder": "impala"},
+        {"num_actions": 7},
+        {"observation_shape": (4, 16, 16)},
+        {"observation_shape": (2, 80, 80)},
+    ],
+)
+def test_tensors_that_do_not_fit_the_network_they_name(path: Path, other: dict[str, object]) -> None:
+    described(path, network=json.dumps(dataclasses.asdict(dataclasses.replace(SPEC, **other))))
+    refuse(path, "weights of another network")
+
+
+def test_tensors_missing_or_too_many(path: Path) -> None:
+    tensors, metadata = load_tensors(path, "weights")
+    metadata.pop("format_version")
+    save_tensors(path, {**tensors, "wings": torch.zeros(2)}, metadata)
+    refuse(path, "wings is .* and missing in")
+    del tensors["actor.bias"]
+    save_tensors(path, tensors, metadata)
+    refuse(path, "actor.bias is missing there")
+
+
+def test_the_sentence_on_another_network_names_the_options(path: Path) -> None:
+    with pytest.raises(UserError, match="--network, --lstm, --hidden-size, --actions and --stack"):
+        check_fit(load_weights(path).tensors, NetworkSpec(), path)
+
+
+def test_checking_costs_no_random_numbers(path: Path) -> None:
+    """So that a run that looks at a weights file on the way is the same run."""
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    check_fit(load_weights(path).tensors, SPEC, path)
+    assert torch.equal(torch.rand(3), expected)
+
+
+# -- failed writes
+
+
+def test_an_interrupted_write_leaves_the_old_file(path: Path) -> None:
+    """A process killed in the middle of writing: what is read is the old file, whole."""
+    before = path.read_bytes()
+    script = (
+        "import os, sys, pathlib; os.fsync = lambda descriptor: os.kill(os.getpid(), 9)\n"
+        "from a3g.weights import write_atomically\n"
+        "write_atomically(pathlib.Path(sys.argv[1]), b'half')"
+    )
+    done = subprocess.run([sys.executable, "-c", script, str(path)], cwd=Path(__file__).parent.parent, check=False)
+    assert done.returncode == -9
+    assert path.read_bytes() == before
+
+
+def test_a_full_disk_leaves_the_old_file_and_no_remains(path: Path) -> None:
+    """The kernel's own "file too large", as near to a full disk as a test gets without one."""
+    before = path.read_bytes()
+    script = (
+        "import resource, signal, sys, pathlib\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "from a3g.weights import write_atomically\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+        "try: write_atomically(pathlib.Path(sys.argv[1]), bytes(5000))\n"
+        "except OSError: sys.exit(7)"
+    )
+    done = subprocess.run([sys.executable, "-c", script, str(path)], cwd=Path(__file__).parent.parent, check=False)
+    assert done.returncode == 7
+    assert path.read_bytes() == before
+    assert files_in(path.parent) == [path.name]
+
+
+def test_what_can_not_be_replaced_raises_and_leaves_no_remains(tmp_path: Path, model: ActorCritic) -> None:
+    taken = tmp_path / "w.safetensors"
+    taken.mkdir()
+    with pytest.raises(OSError, match=r"w\.safetensors"):
+        save_weights(taken, model, "SuperMarioBros-v0", GAME, 1)
+    assert files_in(tmp_path) == ["w.safetensors"]
+
+
+def test_a_file_in_place_of_the_folder(tmp_path: Path, model: ActorCritic) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(OSError, match="file"):
+        save_weights(tmp_path / "file" / "w.safetensors", model, "SuperMarioBros-v0", GAME, 1)
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_writing_atomically_replaces_the_whole_content(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "file"
+    for content in (b"long content", b"", b"short"):
+        write_atomically(path, content)
+        assert path.read_bytes() == content
+    assert files_in(tmp_path) == ["new", "new/file"]
+
+
+# -- checkpoints
+
+
+def config(**options: object) -> TrainConfig:
+    defaults = {"network": "conv4", "hidden_size": 8, "workers": 1, "run_name": "test"}
+    return TrainConfig(**{**defaults, **options})  # type: ignore[arg-type]
+
+
+def shared_model(settings: TrainConfig, seed: int) -> SharedModel:
+    torch.manual_seed(seed)
+    return SharedModel(ActorCritic(settings.network_spec()), settings)
+
+
+def trained(settings: TrainConfig) -> SharedModel:
+    """A shared model with weights and optimizer state that are nobody's beginning."""
+    shared = shared_model(settings, 1)
+    assert shared.optimizer is not None
+    for _ in range(3):
+        shared.weights.grad = torch.randn_like(shared.weights)
+        shared.optimizer.step()
+    shared.observe(torch.full((2, 3, 4, 80, 80), 100, dtype=torch.uint8))
+    return shared
+
+
+@pytest.mark.parametrize("options", [{}, {"amsgrad": True}, {"optimizer": "RMSprop"}, {"lstm": False}])
+def test_a_run_goes_on_exactly_where_its_checkpoint_was(tmp_path: Path, options: dict[str, object]) -> None:
+    """Weights, moments, step count and statistics: the next update after loading is the one that would have been."""
+    settings = config(**options)
+    shared, board = trained(settings), Board()
+    board.tests.fill_(4)
+    board.best_cleared[2] = 1
+    progress = Progress(agent_steps=1000, updates=9, episodes=7, skipped_updates=1, restarts=2, resumed=1, seconds=12.5)
+    save_checkpoint(tmp_path / CHECKPOINT_NAME, shared, board, progress, settings)
+
+    other, other_board = shared_model(settings, 2), Board()
+    assert load_checkpoint(tmp_path / CHECKPOINT_NAME, other, other_board) == progress
+    for ours, theirs in zip(vars(board).values(), vars(other_board).values(), strict=True):
+        assert torch.equal(ours, theirs)
+        assert theirs.is_shared()
+    assert torch.equal(shared.input_statistics, other.input_statistics)
+    gradient = torch.randn_like(shared.weights)
+    for each in (shared, other):
+        assert each.optimizer is not None
+        assert each.weights.is_shared()
+        assert all(tensor.is_shared() for tensor in each.optimizer.state[each.weights].values())
+        each.weights.grad = gradient.clone()
+        each.optimizer.step()
+    assert torch.equal(shared.weights, other.weights)
+
+
+def test_a_checkpoint_without_a_shared_optimizer(tmp_path: Path) -> None:
+    settings = config(shared_optimizer=False)
+    shared = shared_model(settings, 1)
+    assert shared.optimizer is None
+    save_checkpoint(tmp_path / CHECKPOINT_NAME, shared, Board(), Progress(), settings)
+    other = shared_model(settings, 2)
+    load_checkpoint(tmp_path / CHECKPOINT_NAME, other, Board())
+    assert torch.equal(shared.weights, other.weights)
+
+
+def test_the_settings_come_back(tmp_path: Path) -> None:
+    settings = config(env="SuperMarioBros-4-2-v0", gpu_ids=(0, 2), lr=3e-4, load_model_dir=Path("x/y"), amsgrad=True)
+    save_checkpoint(tmp_path / CHECKPOINT_NAME, shared_model(settings, 1), Board(), Progress(), settings)
+    assert load_config(tmp_path / CHECKPOINT_NAME) == settings
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"hidden_size": 16},
+        {"network": "nature"},
+        {"lstm": False},
+        {"optimizer": "RMSprop"},
+        {"amsgrad": True},
+        {"shared_optimizer": False},
+        {"stack": 2},
+    ],
+)
+def test_a_checkpoint_of_another_network_or_optimizer_changes_nothing(tmp_path: Path, other: dict[str, object]) -> None:
+    save_checkpoint(tmp_path / CHECKPOINT_NAME, shared_model(config(), 1), Board(), Progress(), config())
+    shared = shared_model(config(**other), 2)
+    before = shared.weights.detach().clone()
+    with pytest.raises(UserError, match="another network or optimizer"):
+        load_checkpoint(tmp_path / CHECKPOINT_NAME, shared, Board())
+    assert torch.equal(shared.weights.detach(), before)
+
+
+def test_a_damaged_checkpoint_changes_nothing(tmp_path: Path) -> None:
+    path, settings = tmp_path / CHECKPOINT_NAME, config()
+    save_checkpoint(path, trained(settings), Board(), Progress(), settings)
+    data = path.read_bytes()
+    for damaged in (data[: len(data) // 2], data[:-1], data[:-9] + bytes([data[-9] ^ 1]) + data[-8:], b""):
+        path.write_bytes(damaged)
+        shared = shared_model(settings, 2)
+        before = shared.weights.detach().clone()
+        with pytest.raises(UserError, match="damaged"):
+            load_checkpoint(path, shared, Board())
+        with pytest.raises(UserError, match="damaged"):
+            load_config(path)
+        assert torch.equal(shared.weights.detach(), before)
+
+
+@pytest.mark.parametrize("metadata", [{}, {"progress": "[]", "config": "[]"}, {"progress": '{"wings": 2}', "config": "{"}])
+def test_a_checkpoint_without_readable_books(tmp_path: Path, metadata: dict[str, str]) -> None:
+    path, settings = tmp_path / CHECKPOINT_NAME, config()
+    save_checkpoint(path, shared_model(settings, 1), Board(), Progress(), settings)
+    tensors, _ = load_tensors(path, "checkpoint")
+    save_tensors(path, tensors, metadata)
+    with pytest.raises(UserError, match="no readable progress"):
+        load_checkpoint(path, shared_model(settings, 2), Board())
+    with pytest.raises(UserError, match="no readable config"):
+        load_config(path)
+
+
+def test_weights_are_no_checkpoint_and_the_other_way_round(path: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="another network or optimizer"):
+        load_checkpoint(path, shared_model(config(), 1), Board())
+    save_checkpoint(tmp_path / CHECKPOINT_NAME, shared_model(config(), 1), Board(), Progress(), config())
+    refuse(tmp_path / CHECKPOINT_NAME, "no usable description")
+
+
+def test_a_run_is_found_by_its_name_its_folder_or_its_file(tmp_path: Path) -> None:
+    """Regression of seed 004: going on reads the file that stopping wrote."""
+    folder = tmp_path / "logs" / "my-run"
+    folder.mkdir(parents=True)
+    (folder / CHECKPOINT_NAME).touch()
+    for resume in ("my-run", str(folder), str(folder / CHECKPOINT_NAME)):
+        assert find_checkpoint(resume, tmp_path / "logs") == folder / CHECKPOINT_NAME
+    with pytest.raises(UserError, match="There is no checkpoint to resume"):
+        find_checkpoint("other-run", tmp_path / "logs")
