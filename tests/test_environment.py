@@ -427,6 +427,19 @@ def test_lanes_share_out_the_stages(num_lanes: int, expected: Sequence[set[str]]
     env.close()
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_lane_begins_each_of_its_stages_the_same_every_time(engine: str) -> None:
+    env = make_vector_env(["1-1", "4-4"], num_lanes=1, emulator=engine, noop_max=0)
+    pictures: dict[str, NDArray[np.uint8]] = {}
+    for _ in range(8):
+        observations, infos = env.reset()
+        np.testing.assert_array_equal(observations, pictures.setdefault(infos["attempt"][0], observations))
+        for _ in range(3):
+            env.step(np.array([RUN]))
+    assert set(pictures) == {"1-1", "4-4"}
+    env.close()
+
+
 def test_the_whole_game_and_environment_ids_are_stages_too() -> None:
     env = make_vector_env([None, "SuperMarioBros-v0", "SuperMarioBros-3-1-v0", "8-4", Stage(5, 2)], num_lanes=5)
     _, infos = env.reset()

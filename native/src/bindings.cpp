@@ -240,16 +240,16 @@ NB_MODULE(_core, module) {
            "two_frame_max"_a = false, "time_per_stage"_a = 300, "cut"_a = std::array<int, 4>{15, 215, 43, 243},
            "threads"_a = 1,
            "cut: top, bottom, left, right of what is seen of the 240 x 256 picture. ValueError: wrong ROM or option.")
-      .def("start", &PyBatch::start, "lane"_a, "state"_a, "stage"_a.none(), "idle_frames"_a, "observations"_a,
+      .def("start", &PyBatch::start, "lane"_a, "state"_a, "stage"_a.none(), "idle_frames"_a, "observations"_a.none(),
            "rewards"_a.none() = nb::none(), "variables"_a.none() = nb::none(), "ram"_a.none() = nb::none(),
            "Begin an episode in a lane from a save state; `stage` is (world, stage) or None for the whole game. Fills "
            "that lane's row of the arrays, its whole stack with the picture after `idle_frames` frames.")
-      .def("step", &PyBatch::step, "buttons"_a, "observations"_a, "rewards"_a.none() = nb::none(),
+      .def("step", &PyBatch::step, "buttons"_a.none(), "observations"_a.none(), "rewards"_a.none() = nb::none(),
            "variables"_a.none() = nb::none(), "ram"_a.none() = nb::none(),
            "One agent step in every lane. buttons: uint8 (lanes,); observations: uint8 (lanes, stack, height, width), "
            "shifted by one picture; rewards: float32 (lanes,), in pixels of new ground; variables: int32 (lanes, "
            "len(VARIABLES)); ram: uint8 (lanes, 2048).")
-      .def("run", &PyBatch::run, "buttons"_a, "frames"_a, "observations"_a.none() = nb::none(),
+      .def("run", &PyBatch::run, "buttons"_a.none(), "frames"_a, "observations"_a.none() = nb::none(),
            "variables"_a.none() = nb::none(), "ram"_a.none() = nb::none(),
            "Run so many frames in every lane without rules; `observations` is shifted by one picture.")
       .def("save", &PyBatch::save, "lane"_a, "The console of a lane, as `Emulator.save` gives it.")
