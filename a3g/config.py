@@ -119,7 +119,7 @@ class TrainConfig:
     """ppo: how far a probability ratio may move from 1 before it stops paying."""
 
     # -- testing
-    test_episodes: int = 1
+    test_episodes: int = 5
     """Episodes per stage in a test; the others are played once a first one, in this test or an earlier one, cleared."""
     clear_rate: float = 0.9
     """Share of a stage's test episodes to clear for the stage to count as cleared."""

@@ -238,8 +238,8 @@ def mean_progress_of_random_play(settings: TrainConfig) -> float:
 @pytest.mark.parametrize(
     "options",
     [
-        {"loss": "ppo", "num_steps": 32, "total_steps": 7_000},
-        {"loss": "a3c", "num_steps": 16, "total_steps": 10_000},
+        {"loss": "ppo", "num_steps": 32, "total_steps": 5_000},
+        {"loss": "a3c", "num_steps": 16, "total_steps": 9_000},
     ],
     ids=["ppo", "a3c"],
 )

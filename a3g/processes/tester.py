@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import time
 from dataclasses import replace
@@ -19,7 +18,6 @@ from a3g.game.emulators import make_emulator
 from a3g.game.rules import Outcome
 from a3g.learning.flat import FlatModel
 from a3g.learning.model import ActorCritic
-from a3g.learning.precision import autocast, resolve_precision
 from a3g.processes.process import prepare_process
 from a3g.processes.shared import STAGE_INDEX, SharedCounters, SharedModel, StageCount, TestBoard
 from a3g.weights import load_weights, save_weights, weights_path, write_atomically
@@ -37,12 +35,10 @@ def run_tester(config: TrainConfig, shared: SharedModel, counters: SharedCounter
     device = prepare_process("a3g test", config.gpu_ids[0])
     os.nice(NICENESS)
     tester = Tester(config, shared, counters, board, folder, device)
-    launcher = multiprocessing.parent_process()
-    assert launcher is not None
-    while not counters.stop and launcher.is_alive():
+    while not counters.stop:
         tester.test()
         wake = time.monotonic() + config.test_interval
-        while time.monotonic() < wake and not counters.stop and launcher.is_alive():
+        while time.monotonic() < wake and not counters.stop:
             time.sleep(0.1)
 
 
@@ -64,7 +60,6 @@ class Tester:
         """
         self._config, self._shared, self._counters, self._board, self._folder = config, shared, counters, board, folder
         self._device = device
-        self._precision = resolve_precision(config.precision, device)
         self._model = ActorCritic(shared.spec).to(device).eval()
         self._flat = FlatModel(self._model)
         # Without episodic life a stage is an episode, as in gym_eval.py.
@@ -94,8 +89,8 @@ class Tester:
         self._publish(score, results, agent_steps)
 
     def _play(self, stages: list[Any], seed: int) -> list[EpisodeResult]:
-        with autocast(self._device, self._precision):
-            return self._arena.play(self._model, stages, seed, stop=lambda: bool(self._counters.stop))
+        # In float32, whatever the workers compute in: as gym_eval.py plays.
+        return self._arena.play(self._model, stages, seed, stop=lambda: bool(self._counters.stop))
 
     def _keep(self, score: Score, agent_steps: int) -> None:
         """Save the best weights of the run, and into --save-model-dir unless the file there is proven as good."""

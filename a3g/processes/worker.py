@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import multiprocessing
 import time
 
 import torch
@@ -90,9 +89,6 @@ class Worker:
         self.env.close()
 
     def _finished(self) -> bool:
-        launcher = multiprocessing.parent_process()
-        if launcher is not None and not launcher.is_alive():
-            return True  # nobody is left to stop this worker, or to save what it learns
         limit = self.config.total_steps
         return bool(self.counters.stop) or (limit > 0 and self.counters.agent_steps >= limit)
 

@@ -78,12 +78,15 @@ class Emulator {
   nb::bytes save() const { return to_bytes(StateFile::save(machine_, *cartridge_)); }
   void load(const nb::bytes& state) { StateFile::load(machine_, *cartridge_, view(state)); }
 
-  // The last picture drawn, each pixel through a table.
-  nb::object picture(const std::array<std::uint8_t, 64>& table) const {
-    std::vector<std::uint8_t> result(240 * 256);
-    for (int y = 0; y < 240; ++y)
-      for (int x = 0; x < 256; ++x) result[y * 256 + x] = table[pixel(y, x)];
-    return new_array(std::move(result), 240, 256);
+  // A part of the last picture drawn, each pixel through a table.
+  nb::object picture(const std::array<std::uint8_t, 64>& table, int top, int bottom, int left, int right) const {
+    if (top < 0 || left < 0 || bottom > 240 || right > 256 || top > bottom || left > right)
+      throw nb::value_error("the part of the picture must lie within 240 rows and 256 columns");
+    std::vector<std::uint8_t> result(static_cast<std::size_t>((bottom - top) * (right - left)));
+    std::uint8_t* to = result.data();
+    for (int y = top; y < bottom; ++y)
+      for (int x = left; x < right; ++x) *to++ = table[pixel(y, x)];
+    return new_array(std::move(result), bottom - top, right - left);
   }
   nb::object rgb() const {
     std::vector<std::uint8_t> result(240 * 256 * 3);
@@ -227,8 +230,15 @@ NB_MODULE(_core, module) {
       .def("poke", &Emulator::poke, "address"_a, "value"_a, "Write one byte of work RAM.")
       .def("save", &Emulator::save, "The whole state, as bytes with a version and a checksum.")
       .def("load", &Emulator::load, "state"_a, "Go on from a saved state; the picture stays until the next frame. ValueError: damaged or foreign.")
-      .def("indices", [](const Emulator& self) { return self.picture(kIndices); }, "The picture as palette indices, uint8 (240, 256).")
-      .def("grey", [](const Emulator& self) { return self.picture(kGrey); }, "The picture in grey, uint8 (240, 256).")
+      .def("indices", [](const Emulator& self) { return self.picture(kIndices, 0, 240, 0, 256); },
+           "The picture as palette indices, uint8 (240, 256).")
+      .def(
+          "grey",
+          [](const Emulator& self, int top, int bottom, int left, int right) {
+            return self.picture(kGrey, top, bottom, left, right);
+          },
+          "top"_a = 0, "bottom"_a = 240, "left"_a = 0, "right"_a = 256,
+          "The picture or a part of it in grey, uint8 (bottom - top, right - left).")
       .def("rgb", &Emulator::rgb, "The picture, uint8 (240, 256, 3).");
 
   nb::class_<PyBatch>(module, "Batch",
