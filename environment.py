@@ -14,15 +14,14 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-from gymnasium.vector import AutoresetMode
-from gymnasium.vector.utils import batch_space
-from numpy.typing import NDArray
 
 from a3g.errors import UserError
-from a3g.game.emulators import Emulator, Image, make_emulator, resolve_emulator
+from a3g.game.emulators import FRAMES_PER_SECOND, Emulator, Image, make_emulator, resolve_emulator
 from a3g.game.lane import ACTION_SETS, GameOptions, Lane, StartStates
+from a3g.game.native_vector import NativeVectorEnv
 from a3g.game.rules import FrameHook
 from a3g.game.stages import STAGES, WHOLE_GAME, Stage, parse_env_id
+from a3g.game.vector import LaneVectorEnv, MarioVectorEnv, observation_space
 
 __all__ = [
     "ACTION_SETS",
@@ -32,13 +31,8 @@ __all__ = [
     "MarioVectorEnv",
     "make_env",
     "make_vector_env",
+    "vector_env",
 ]
-
-FRAMES_PER_SECOND = 60
-
-
-def _observation_space(options: GameOptions) -> gymnasium.spaces.Space[Image]:
-    return gymnasium.spaces.Box(0, 255, options.observation_shape, np.uint8)
 
 
 class MarioEnv(gymnasium.Env[Image, np.int64]):
@@ -69,7 +63,7 @@ class MarioEnv(gymnasium.Env[Image, np.int64]):
             raise UserError(f"Unknown render mode {render_mode!r}: choose rgb_array or human.")
         self.render_mode = render_mode
         self.options = options
-        self.observation_space = _observation_space(options)
+        self.observation_space = observation_space(options)
         self.action_space = gymnasium.spaces.Discrete(options.num_actions)
         self._window: Any = None
         if render_mode == "human":
@@ -111,139 +105,6 @@ class MarioEnv(gymnasium.Env[Image, np.int64]):
             self._user_hook(emulator)
 
 
-class MarioVectorEnv(gymnasium.vector.VectorEnv[Image, NDArray[np.int64], NDArray[Any]]):
-    """Many games, stepped one after the other on one emulator by saved states (on nes-py: one emulator each).
-
-    Autoreset is Gymnasium's same-step mode: when a lane's episode ends, the observation returned is the first of its
-    next episode, and `infos["final_obs"]` and `infos["final_info"]` hold the last one's.
-    """
-
-    metadata: dict[str, Any] = {"autoreset_mode": AutoresetMode.SAME_STEP, "render_fps": FRAMES_PER_SECOND}
-
-    def __init__(
-        self,
-        stages: Sequence[Stage | None],
-        num_lanes: int,
-        options: GameOptions,
-        emulator: str = "auto",
-        seed: int | None = 0,
-        copy: bool = True,
-    ) -> None:
-        """
-        Args:
-            stages: what to play. Lane i plays stages i, i + num_lanes, … (one at random each episode) if there are
-                more stages than lanes, else stage i modulo their number.
-            num_lanes: games.
-            options: see `GameOptions`.
-            emulator: engine, see `a3g.game.emulators`.
-            seed: of all lanes; each gets randomness of its own from it.
-            copy: whether `step` and `reset` return a copy of the observations or the buffer that the next step changes.
-
-        Raises:
-            UserError: if the engine is missing or a number makes no sense.
-        """
-        if num_lanes < 1:
-            raise UserError(f"The number of lanes must be at least 1, not {num_lanes}.")
-        if not stages:
-            raise UserError("A vector environment needs at least one stage.")
-        self.num_envs = num_lanes
-        self.options = options
-        self.single_observation_space = _observation_space(options)
-        self.single_action_space = gymnasium.spaces.Discrete(options.num_actions)
-        self.observation_space = batch_space(self.single_observation_space, num_lanes)
-        self.action_space = batch_space(self.single_action_space, num_lanes)
-        self.lanes = [
-            Lane(stages[i::num_lanes] if len(stages) > num_lanes else [stages[i % len(stages)]], options, None)
-            for i in range(num_lanes)
-        ]
-        self._copy = copy
-        self._seed_lanes(seed)
-        engine = resolve_emulator(emulator)
-        first = make_emulator(engine)
-        if first.shares_states:
-            self._emulators = [first] * num_lanes
-            self._starts = [StartStates(first)] * num_lanes
-        else:
-            self._emulators = [first, *(make_emulator(engine) for _ in range(num_lanes - 1))]
-            self._starts = [StartStates(each) for each in self._emulators]
-        self._shared = first.shares_states
-        self._observations = np.zeros((num_lanes, *options.observation_shape), np.uint8)
-        self._rewards = np.zeros(num_lanes, np.float32)
-        self._terminated = np.zeros(num_lanes, np.bool_)
-        self._truncated = np.zeros(num_lanes, np.bool_)
-
-    def _seed_lanes(self, seed: int | None) -> None:
-        for lane, sequence in zip(self.lanes, np.random.SeedSequence(seed).spawn(self.num_envs), strict=True):
-            lane.seed(sequence)
-
-    def reset(
-        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Image, dict[str, Any]]:
-        if isinstance(seed, Sequence):
-            for lane, lane_seed in zip(self.lanes, seed, strict=True):
-                if lane_seed is not None:
-                    lane.seed(lane_seed)
-        elif seed is not None:
-            self._seed_lanes(seed)
-        for i, lane in enumerate(self.lanes):
-            self._reset_lane(i)
-            self._leave(lane, i)
-        return self._returned_observations(), _batch_infos([lane.info() for lane in self.lanes])
-
-    def step(
-        self, actions: NDArray[np.int64]
-    ) -> tuple[Image, NDArray[Any], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
-        infos: list[dict[str, Any]] = []
-        final: dict[int, tuple[Image, dict[str, Any]]] = {}
-        for i, (lane, action) in enumerate(zip(self.lanes, actions.tolist(), strict=True)):
-            if self._shared:
-                self._emulators[i].load(lane.state)
-            step = lane.step(self._emulators[i], action, self._observations[i])
-            self._rewards[i], self._terminated[i], self._truncated[i] = step
-            info = lane.info()
-            if step[1] or step[2]:
-                final[i] = self._observations[i].copy(), info
-                self._reset_lane(i)
-                info = lane.info()
-            self._leave(lane, i)
-            infos.append(info)
-        batched = _batch_infos(infos)
-        for i, (observation, info) in final.items():
-            batched = self._add_info(batched, {"final_obs": observation, "final_info": info}, i)
-        return (
-            self._returned_observations(),
-            self._rewards.copy(),
-            self._terminated.copy(),
-            self._truncated.copy(),
-            batched,
-        )
-
-    def close_extras(self, **kwargs: Any) -> None:
-        for emulator in set(self._emulators):
-            emulator.close()
-
-    def _reset_lane(self, i: int) -> None:
-        self.lanes[i].reset(self._emulators[i], self._starts[i], self._observations[i])
-
-    def _leave(self, lane: Lane, i: int) -> None:
-        if self._shared:
-            lane.state = self._emulators[i].save()
-
-    def _returned_observations(self) -> Image:
-        return self._observations.copy() if self._copy else self._observations
-
-
-def _batch_infos(infos: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Gymnasium's form of the lanes' infos: an array a key, and under `_key` a mask of the lanes that have it."""
-    everyone = np.ones(len(infos), np.bool_)
-    batched: dict[str, Any] = {}
-    for key, example in infos[0].items():
-        numeric = isinstance(example, (int, bool))
-        batched[key] = np.array([info[key] for info in infos], None if numeric else object)
-        batched[f"_{key}"] = everyone
-    return batched
-
-
 def _parse_stage(name: str | Stage | None) -> Stage | None:
     """A stage from ``1-1``, an environment id, a Stage, or None (the whole game)."""
     if name is None or isinstance(name, Stage):
@@ -281,7 +142,21 @@ def make_vector_env(
     Raises:
         UserError: for an unknown stage, engine or option.
     """
-    return MarioVectorEnv([_parse_stage(stage) for stage in stages], num_lanes, _options(options), emulator, seed)
+    return vector_env([_parse_stage(stage) for stage in stages], num_lanes, _options(options), emulator, seed)
+
+
+def vector_env(
+    stages: Sequence[Stage | None],
+    num_lanes: int,
+    options: GameOptions,
+    emulator: str = "auto",
+    seed: int | None = 0,
+    copy: bool = True,
+) -> MarioVectorEnv:
+    """`make_vector_env` for values that are known to be good; `copy` as in `MarioVectorEnv`."""
+    if resolve_emulator(emulator) == "native":
+        return NativeVectorEnv(stages, num_lanes, options, seed, copy)
+    return LaneVectorEnv(stages, num_lanes, options, emulator, seed, copy)
 
 
 def _options(options: dict[str, Any]) -> GameOptions:

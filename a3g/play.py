@@ -17,11 +17,11 @@ from rich.table import Table
 from a3g.config import EvalConfig
 from a3g.errors import UserError
 from a3g.evaluation import Arena, EpisodeResult, results_to_json, wilson_interval
-from a3g.game.emulators import VISIBLE_HEIGHT, VISIBLE_WIDTH, Emulator, make_emulator
+from a3g.game.emulators import FRAMES_PER_SECOND, VISIBLE_HEIGHT, VISIBLE_WIDTH, Emulator, make_emulator
 from a3g.game.rules import FrameHook, Outcome
 from a3g.game.stages import Stage
 from a3g.processes.process import check_gpus, prepare_device
-from a3g.reporting.video import FRAMES_PER_SECOND, VideoWriter
+from a3g.reporting.video import VideoWriter
 from a3g.reporting.window import Window
 from a3g.weights import Weights, load_weights, weights_path, write_atomically
 
@@ -123,7 +123,7 @@ class _Show:
         if self._record:
             name = self._stages[index] or self._config.env
             path = self._folder / f"{self._config.env}_{index:03}_{name}_seed{self._config.seed + index}.mp4"
-            video = self._video = VideoWriter(path, VISIBLE_HEIGHT, VISIBLE_WIDTH)
+            video = self._video = VideoWriter(path, VISIBLE_HEIGHT, VISIBLE_WIDTH, frames_per_second=FRAMES_PER_SECOND)
             self.videos.append(path)
             actions.append(lambda emulator: video.add(emulator.rgb()))
 

@@ -141,7 +141,6 @@ def load_tensors(path: Path, what: str) -> tuple[dict[str, Tensor], dict[str, st
         raise UserError(f"The {what} file {path} was not written by this program.")
     if version != str(FORMAT_VERSION):
         raise UserError(f"The {what} file {path} is of version {version}, this program reads {FORMAT_VERSION}.")
-    # Files written before the first release have a checksum of their tensors alone.
     if checksum != _checksum(tensors, metadata):
         raise UserError(f"The {what} file {path} is damaged: its checksum does not fit.")
     return tensors, metadata

@@ -6,12 +6,13 @@ import ast
 import inspect
 import sys
 from dataclasses import fields
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from a3g import config  # noqa: E402
+from a3g import config
 
 
 def help_texts(kind: type[Any]) -> dict[str, str]:
@@ -19,7 +20,7 @@ def help_texts(kind: type[Any]) -> dict[str, str]:
     body = ast.parse(inspect.getsource(kind)).body[0].body  # type: ignore[attr-defined]
     return {
         field.target.id: " ".join(text.value.value.split())
-        for field, text in zip(body, body[1:], strict=False)
+        for field, text in pairwise(body)
         if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr)
     }
 

@@ -17,10 +17,10 @@ import tyro
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from a3g.reporting.metrics import read_curve  # noqa: E402
+from a3g.reporting.metrics import read_curve
 
 mpl.use("Agg")
-from matplotlib import pyplot  # noqa: E402
+from matplotlib import pyplot
 
 CURVES = {"train_progress": "pixels of new ground per episode", "train_clear_rate": "share of episodes cleared"}
 

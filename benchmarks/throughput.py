@@ -25,10 +25,10 @@ import tyro
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-import environment  # noqa: E402
-from a3g.game.emulators import BUTTON_RIGHT, available_emulators, make_emulator  # noqa: E402
-from a3g.game.stages import STAGES, go_to_start  # noqa: E402
-from a3g.reporting.metrics import read_curve  # noqa: E402
+import environment
+from a3g.game.emulators import BUTTON_RIGHT, available_emulators, make_emulator
+from a3g.game.stages import STAGES, go_to_start
+from a3g.reporting.metrics import read_curve
 
 LANES = 16
 TRAININGS: dict[str, list[str]] = {

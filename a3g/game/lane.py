@@ -28,8 +28,9 @@ from a3g.game.rules import Episode, FrameHook, Outcome
 from a3g.game.stages import STAGES, Stage, go_to_start
 
 # Seed 002's cut of the 256 x 240 picture, [15:-25, 43:-13]: 200 x 200 pixels without most of the status bar.
-_ROWS = slice(15 - VISIBLE_TOP, 215 - VISIBLE_TOP)
-_COLUMNS = slice(43 - VISIBLE_LEFT, 243 - VISIBLE_LEFT)
+PICTURE_CUT = (15, 215, 43, 243)  # top, bottom, left, right
+_ROWS = slice(PICTURE_CUT[0] - VISIBLE_TOP, PICTURE_CUT[1] - VISIBLE_TOP)
+_COLUMNS = slice(PICTURE_CUT[2] - VISIBLE_LEFT, PICTURE_CUT[3] - VISIBLE_LEFT)
 
 _R, _L, _A, _B = BUTTON_RIGHT, BUTTON_LEFT, BUTTON_A, BUTTON_B
 
@@ -98,9 +99,13 @@ class StartStates:
 
     def load(self, stage: Stage) -> None:
         """Put the emulator at the start of `stage`."""
+        self._emulator.load(self.state(stage))
+
+    def state(self, stage: Stage) -> Any:
+        """The state at the start of `stage`."""
         if stage not in self._states:
             self._states[stage] = go_to_start(self._emulator, stage)
-        self._emulator.load(self._states[stage])
+        return self._states[stage]
 
 
 class Lane:

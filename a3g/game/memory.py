@@ -72,7 +72,7 @@ LIVES = 0x075A  # lives left after this one; 255 when the game is over
 CLOCK_FRAMES_PER_UNIT = 24  # one unit of the clock on the status bar
 
 _CONTROLLABLE = frozenset({ACTIVITY_NORMAL, ACTIVITY_GROWING, ACTIVITY_HURT, ACTIVITY_CATCHING_FIRE})
-_STATUS_NAMES = ("small", "tall", "fireball")
+STATUS_NAMES = ("small", "tall", "fireball")
 
 Ram = Sequence[int]
 
@@ -152,7 +152,7 @@ def decode(ram: Ram) -> GameVariables:
         life=int(ram[LIVES]),
         score=number(ram, SCORE_DIGITS),
         stage=int(stage),
-        status=_STATUS_NAMES[min(ram[PLAYER_STATUS], 2)],
+        status=STATUS_NAMES[min(ram[PLAYER_STATUS], 2)],
         time=number(ram, CLOCK_DIGITS),
         world=int(world),
         x_pos=x_position(ram),

@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from a3g.game.vector import MarioVectorEnv
 from a3g.learning.model import ActorCritic
-from environment import MarioVectorEnv
 
 
 @dataclass(frozen=True, slots=True)

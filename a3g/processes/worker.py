@@ -25,7 +25,7 @@ from a3g.processes.shared import (
     make_optimizer,
     note_episode,
 )
-from environment import MarioVectorEnv
+from environment import vector_env
 
 
 def run_worker(worker: int, config: TrainConfig, shared: SharedModel, counters: SharedCounters, restart: int = 0) -> None:
@@ -58,7 +58,7 @@ class Worker:
         self.model = ActorCritic(shared.spec).to(device)
         self.flat = FlatModel(self.model)
         self.precision = resolve_precision(config.precision, device)
-        self.env = MarioVectorEnv(
+        self.env = vector_env(
             config.worker_stages(worker), config.lanes, config.game_options(), config.emulator, seed, copy=False
         )
         self.learner = Learner(self.model, self.flat, config, self.precision)

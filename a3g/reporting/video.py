@@ -12,13 +12,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-FRAMES_PER_SECOND = 60
 
 
 class VideoWriter:
     """Writes pictures to an MP4 file; use as a context manager, so that the file is finished whatever happens."""
 
-    def __init__(self, path: Path, height: int, width: int, scale: int = 2, frames_per_second: int = FRAMES_PER_SECOND) -> None:
+    def __init__(self, path: Path, height: int, width: int, scale: int = 2, frames_per_second: int = 60) -> None:
         """
         Args:
             path: file to write; its folder is made.

@@ -1,0 +1,71 @@
+"""The native core's vector environment is the same environment as the one in Python."""
+
+import numpy as np
+import pytest
+
+from a3g.game.emulators import available_emulators
+from a3g.game.lane import GameOptions
+from a3g.game.native_vector import NativeVectorEnv
+from a3g.game.stages import STAGES, Stage
+from a3g.game.vector import LaneVectorEnv
+
+if "native" not in available_emulators():
+    pytest.skip("the native core is not built here", allow_module_level=True)
+
+# Mostly to the right, so that lanes get far, die and go on.
+CHANCES = [0.02, 0.1, 0.15, 0.15, 0.45, 0.02, 0.02, 0.02, 0.02, 0.05]
+
+CASES = {
+    "one stage": ([Stage(1, 1)], 4, GameOptions(), 400),
+    "more stages than lanes": (list(STAGES), 5, GameOptions(time_per_stage=20), 400),
+    "whole game": ([None], 3, GameOptions(), 500),
+    "whole game, lives as episodes": ([None], 3, GameOptions(episodic_life=True, time_per_stage=30), 500),
+    "sticky actions": ([Stage(1, 1), Stage(8, 1)], 4, GameOptions(sticky_actions=0.3, noop_max=0), 200),
+    "two-frame maximum": ([Stage(2, 1)], 2, GameOptions(two_frame_max=True, stack=2, height=84, width=84, skip_rate=3), 200),
+    "cut off": ([Stage(1, 2), Stage(2, 2)], 2, GameOptions(max_episode_length=37, actions="complex"), 200),
+}
+
+
+def assert_same(native, python):
+    if isinstance(python, dict):
+        assert native.keys() == python.keys()
+        for key in python:
+            assert_same(native[key], python[key])
+    elif isinstance(python, np.ndarray) and python.dtype == object:
+        for mine, theirs in zip(native, python, strict=True):
+            assert_same(mine, theirs)
+    else:
+        np.testing.assert_array_equal(native, python)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_native_lanes_play_the_same_games_as_python_lanes(case):
+    stages, num_lanes, options, steps = CASES[case]
+    native = NativeVectorEnv(stages, num_lanes, options, seed=7)
+    python = LaneVectorEnv(stages, num_lanes, options, "native", seed=7)
+    random = np.random.default_rng(0)
+    episodes = 0
+    for first, second in zip(native.reset(seed=11), python.reset(seed=11), strict=True):
+        assert_same(first, second)
+    for _ in range(steps):
+        if options.actions == "a3g":
+            actions = random.choice(options.num_actions, num_lanes, p=CHANCES)
+        else:
+            actions = random.integers(options.num_actions, size=num_lanes)
+        mine, theirs = native.step(actions), python.step(actions)
+        for first, second in zip(mine, theirs, strict=True):
+            assert_same(first, second)
+        episodes += int(theirs[2].sum() + theirs[3].sum())
+    assert episodes > 0, "no episode ended, so the ends were not compared"
+
+
+def test_threads_change_nothing():
+    envs = [NativeVectorEnv([Stage(1, 1)], 6, GameOptions(), seed=3, threads=threads) for threads in (1, 3)]
+    random = np.random.default_rng(1)
+    for env in envs:
+        env.reset()
+    for _ in range(100):
+        actions = random.integers(10, size=6)
+        one, three = (env.step(actions) for env in envs)
+        for first, second in zip(one, three, strict=True):
+            assert_same(first, second)
