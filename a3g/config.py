@@ -275,6 +275,15 @@ class EvalConfig:
         return [STAGES[(self.episode_start + i) % len(STAGES)] for i in range(self.num_episodes)]
 
 
+# What the two presets for one stage on few cores have in common.
+_QUICK = {
+    "network": "nature",
+    "lstm": False,
+    "adam_eps": 1e-5,
+    "gamma": 0.9,
+    "tau": 0.95,
+    "max_grad_norm": 0.5,
+}
 PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     "a3g": ("A3G with seed 002's network and settings, many lanes per worker", {}),
     "seed": (
@@ -283,17 +292,11 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "quick": (
         "what clears a single stage soonest on few cores: small network, clipped objective",
-        {
-            "network": "nature",
-            "lstm": False,
-            "loss": "ppo",
-            "num_steps": 64,
-            "lr": 5e-4,
-            "adam_eps": 1e-5,
-            "gamma": 0.9,
-            "tau": 0.95,
-            "max_grad_norm": 0.5,
-        },
+        {**_QUICK, "loss": "ppo", "num_steps": 64, "lr": 5e-4},
+    ),
+    "quick-a3c": (
+        "the same with A3G's own loss: many small updates",
+        {**_QUICK, "loss": "a3c", "lanes": 8, "num_steps": 5, "lr": 3e-4, "entropy_coef": 0.02},
     ),
 }
 

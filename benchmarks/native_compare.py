@@ -4,7 +4,8 @@
 
 Every episode starts in one of the 32 stages, by turns. Three ways of playing reach different parts of the game: random
 walks that die early, runs to the right, and runs helped on (the same bytes written to both consoles: a star against
-enemies, a push up over pits, or over everything) that get to flagpoles, castles, warp zones and the end of the game.
+enemies, a push up over pits, or over everything; now and then the beginning of a pipe, a vine or the end of a castle) that
+get to flagpoles, castles, warp zones, bonus areas and the end of the game.
 Exit code 1 if any byte of RAM or any pixel differs.
 """
 
@@ -38,6 +39,13 @@ WAYS = ("walk", "run", "helped", "helped")
 # Heights (y grows downwards) below which a helped Mario is pushed up; a new one is drawn every few seconds.
 HELPED_HEIGHTS = (190, 190, 130, 40, 255)
 HELPED_FRAMES = 240
+# Chances in a frame that a helped Mario is put at the beginning of a scene: (chance, bytes written).
+SCENES = (
+    (1 / 2000, ((0x0E, 1),)),  # climbs a vine
+    (1 / 2000, ((0x0E, 2),)),  # walks into a pipe
+    (1 / 2000, ((0x0E, 3),)),  # goes down a pipe
+    (1 / 5000, ((0x770, 2), (0x772, 0))),  # has reached the axe; in 8-4 the end of the game
+)
 EPISODE_FRAMES = 3000
 
 
@@ -236,9 +244,8 @@ def _play(
             if not np.array_equal(theirs, ours):
                 found.pictures_differ += 1
                 at = np.argwhere((theirs != ours).any(2)) + 8
-                found.note(
-                    f"{where}: {len(at)} pixels, rows {at[:, 0].min()}-{at[:, 0].max()}, columns {at[:, 1].min()}-{at[:, 1].max()}"
-                )
+                first, last = at.min(0), at.max(0)
+                found.note(f"{where}: {len(at)} pixels, rows {first[0]}-{last[0]}, columns {first[1]}-{last[1]}")
         before = _count(found, before, ram)
         dead_for = dead_for + 1 if ram[MODE] in (0, 3) else 0
         if dead_for > 300:
@@ -252,6 +259,11 @@ def _help(pair: Pair, rng: np.random.Generator, height: int) -> None:
         return
     if ram[STAR_TIMER] < 4:
         pair.poke(STAR_TIMER, 20)
+    for chance, writes in SCENES:
+        if rng.random() < chance:
+            for address, value in writes:
+                pair.poke(address, value)
+            return
     falling = 0 < ram[Y_SPEED] < 128
     if ram[Y_PAGE] == 1 and ram[Y] > height and falling and rng.random() < 0.7:
         pair.poke(Y_SPEED, 0xFB)

@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-
 class VideoWriter:
     """Writes pictures to an MP4 file; use as a context manager, so that the file is finished whatever happens."""
 

@@ -26,13 +26,13 @@ struct Core {
   const std::uint16_t base;
 
   const std::uint8_t* ip;
-  int left;   // dots until the limit: counts down to 0 or below
+  int left;            // dots until the limit: counts down to 0 or below
   int limit;
   std::uint8_t a, x, y, s;
   unsigned nz;         // Z is set if the low byte is 0, N if bit 7 or bit 15 is set
   std::uint8_t carry;  // 0 or 1
   bool overflow;
-  std::uint8_t rest;      // I and D
+  std::uint8_t rest;   // I and D
   bool outside = false;      // a jump left the code that ip can reach ...
   std::uint16_t target = 0;  // ... to here
 

@@ -1,8 +1,8 @@
 // One NES with its cartridge: everything that changes while it runs, and the frame.
 //
-// `Machine` is what a save state holds: plain values, no pointers, no allocation. The cartridge and
-// the canvas to draw on are handed in. Time is counted in PPU dots from the start of a frame; the CPU
-// takes three dots a cycle.
+// `Machine` is what a save state holds: plain values that can be copied, no allocation. The cartridge and
+// the canvas to draw on are handed in for a frame. Time is counted in PPU dots from the start of a
+// frame; the CPU takes three dots a cycle.
 #pragma once
 
 #include <array>
