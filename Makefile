@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup train eval test test-slow bench lint format
+.PHONY: setup train eval test test-slow bench bench-native native-compare lint format
 
 setup: $(STAMP)
 
@@ -35,6 +35,13 @@ test-slow: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/throughput.py
+
+bench-native: $(STAMP)
+	$(BIN)/python benchmarks/native_speed.py
+
+# A million frames of all 32 stages on the native core and on FCEUmm: every byte of RAM, every seventh picture.
+native-compare: $(STAMP)
+	$(BIN)/python benchmarks/native_compare.py --frames 1000000
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -29,7 +29,11 @@ class Native:
         self.load = self._console.load
 
     def grey(self, rows: slice = ALL, columns: slice = ALL) -> Image:
-        return self._console.grey()[_VISIBLE][rows, columns]  # type: ignore[no-any-return]
+        top, bottom, _ = rows.indices(VISIBLE_HEIGHT)
+        left, right, _ = columns.indices(VISIBLE_WIDTH)
+        return self._console.grey(  # type: ignore[no-any-return]
+            VISIBLE_TOP + top, VISIBLE_TOP + bottom, VISIBLE_LEFT + left, VISIBLE_LEFT + right
+        )
 
     def rgb(self) -> Image:
         return np.ascontiguousarray(self._console.rgb()[_VISIBLE])
