@@ -13,9 +13,9 @@ from torch import Tensor
 
 from a3g.game.lane import GameOptions
 from a3g.game.stages import Stage
+from a3g.game.vector import LaneVectorEnv
 from a3g.learning.model import ActorCritic, NetworkSpec
 from a3g.learning.rollout import Collector, EpisodeRecord, Rollout
-from environment import MarioVectorEnv
 
 LANES, GAMMA = 3, 0.9
 CPU = torch.device("cpu")
@@ -44,7 +44,7 @@ class Tape:
     steps: list[Step] = field(default_factory=list)
 
 
-class RecordedEnv(MarioVectorEnv):
+class RecordedEnv(LaneVectorEnv):
     """The real games, with a tape running."""
 
     def __init__(self, options: GameOptions, seed: int = 0) -> None:

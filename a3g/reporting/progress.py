@@ -39,7 +39,7 @@ def make_table(status: RunStatus, steps_per_second: float, title: str) -> Group:
             "[green]clears[/green]" if stage.best_clears else "–",
         )
     tests = (
-        f"{status.tests} tests, the newest of weights at {status.tested_agent_steps:,} agent steps"
+        f"tests: {status.tests}, the newest of weights at {status.tested_agent_steps:,} agent steps"
         if status.tests
         else "no test yet"
     )
