@@ -296,7 +296,7 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "quick-a3c": (
         "the same with A3G's own loss: many small updates",
-        {**_QUICK, "loss": "a3c", "lanes": 8, "num_steps": 5, "lr": 3e-4, "entropy_coef": 0.02},
+        {**_QUICK, "loss": "a3c", "num_steps": 5, "lr": 5e-4},
     ),
 }
 
