@@ -28,7 +28,7 @@ class Window:
         self._title = title
         self._frame_seconds = 1.0 / frames_per_second
         self._next_frame = time.monotonic()
-        cv2.namedWindow(title, cv2.WINDOW_AUTOSIZE)
+        cv2.namedWindow(title, cv2.WINDOW_AUTOSIZE | cv2.WINDOW_GUI_NORMAL)
 
     def show(self, picture: NDArray[np.uint8]) -> None:
         """Show a picture, uint8 (height, width, 3) in RGB."""
