@@ -69,8 +69,9 @@ class RunStatus:
             "system/restarts": self.restarts,
         }
         for stage in self.stages:
-            values[f"train_clear_rate/{stage.stage}"] = stage.clear_rate
-            values[f"train_progress/{stage.stage}"] = stage.mean_progress
+            if stage.episodes:  # not yet after a resumption, which knows the tests of before
+                values[f"train_clear_rate/{stage.stage}"] = stage.clear_rate
+                values[f"train_progress/{stage.stage}"] = stage.mean_progress
             if stage.tested:
                 values[f"test_clear_rate/{stage.stage}"] = stage.test_clear_rate
         return {name: float(value) for name, value in values.items()}
