@@ -1,11 +1,11 @@
-# Every target sets up what it needs: a fresh machine has only Python 3.11 or newer and make. With a C++ compiler the
-# native emulator core is built too; without one the slower engines do.
+# Every target sets up what it needs: a fresh machine has only Python 3.11 or newer, make and a C++ compiler. Where the
+# native emulator core can't be built, the slower engines do.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup train eval test test-slow bench bench-native native-compare lint format
+.PHONY: setup train eval test bench bench-native native-compare lint format
 
 setup: $(STAMP)
 
@@ -29,9 +29,6 @@ eval: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest
-
-test-slow: $(STAMP)
-	$(BIN)/python -m pytest -m slow
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/throughput.py
