@@ -111,6 +111,8 @@ class TrainConfig:
     """Agent steps per rollout in every lane."""
     max_grad_norm: float = 0.0
     """Scale longer gradients down to this norm; 0 leaves them alone, as seed 002 does."""
+    keep_activations: bool = True
+    """a3c on the CPU: keep what playing computed for the backward pass instead of computing it again."""
     epochs: int = 4
     """ppo: passes over a rollout."""
     minibatches: int = 4

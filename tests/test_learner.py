@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import chain
 from typing import Any
 
@@ -9,12 +10,13 @@ import pytest
 import torch
 from torch import Tensor
 
+import environment
 from a3g.config import TrainConfig
 from a3g.learning.flat import FlatModel
 from a3g.learning.learner import Learner
 from a3g.learning.losses import actor_critic_loss, gae, ppo_loss
 from a3g.learning.model import ActorCritic, NetworkSpec
-from a3g.learning.rollout import Rollout
+from a3g.learning.rollout import Collector, Rollout
 
 LANES = 12
 SHAPE = (2, 20, 20)
@@ -103,6 +105,36 @@ def test_clipped_objective_updates_are_passes_over_shares_of_the_lanes(lstm: boo
     assert updates == 6
 
 
+@pytest.mark.parametrize("lstm", [True, False])
+def test_a_graph_kept_while_playing_gives_the_gradients_of_the_second_pass(lstm: bool) -> None:
+    """In real games, with episodes that begin, end and are cut off inside the rollout, twice in a row."""
+    settings = config(num_steps=8, lanes=3)
+    env = environment.make_vector_env(["1-1", "4-1"], 3, max_episode_length=5)
+    torch.manual_seed(1)
+    model = ActorCritic(NetworkSpec("conv4", settings.game_options().observation_shape, hidden_size=16, lstm=lstm))
+    flat = FlatModel(model)
+    learner = Learner(model, flat, settings, torch.float32)
+    collector = Collector(env, 8, settings.gamma, torch.device("cpu"), seed=3)
+    for _ in range(2):
+        rollout = collector.collect(model, keep_graph=learner.wants_graph)
+        assert rollout.outputs is not None
+        assert rollout.resets[1:].any()
+        ((kept, _),) = learner.learn(rollout)
+        gradients = flat.gradients.clone()
+        ((again, _),) = learner.learn(replace(rollout, outputs=None))
+        torch.testing.assert_close(kept, again, rtol=1e-4, atol=1e-5)
+        assert gradients.norm() > 0
+        torch.testing.assert_close(gradients, flat.gradients, rtol=1e-3, atol=1e-4)
+        flat.values.sub_(0.01 * gradients)
+    env.close()
+
+
+@pytest.mark.parametrize("options", [{"loss": "ppo"}, {"keep_activations": False}])
+def test_no_graph_is_kept_for_weights_that_change_or_against_the_users_wish(options: dict[str, Any]) -> None:
+    model = make_model()
+    assert not Learner(model, FlatModel(model), config(**options), torch.float32).wants_graph
+
+
 def test_gradients_are_clipped_and_their_norm_before_is_told() -> None:
     model = make_model()
     rollout = make_rollout(model, config())
@@ -129,7 +161,7 @@ def test_bfloat16_gradients_point_the_same_way() -> None:
 def test_the_rollout_is_not_changed() -> None:
     model = make_model()
     rollout = make_rollout(model, config())
-    before = {name: getattr(rollout, name).clone() for name in Rollout.__slots__ if name != "episodes"}
+    before = {name: getattr(rollout, name).clone() for name in Rollout.__slots__ if name not in ("episodes", "outputs")}
     list(Learner(model, FlatModel(model), config(loss="ppo"), torch.float32).learn(rollout))
     for name, tensor in before.items():
         assert torch.equal(getattr(rollout, name), tensor), name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -91,7 +92,7 @@ def collect(
 def copied(rollout: Rollout) -> Rollout:
     names = Rollout.__slots__
     values = {name: getattr(rollout, name) for name in names}
-    return Rollout(**{name: value.clone() if isinstance(value, Tensor) else list(value) for name, value in values.items()})
+    return Rollout(**{name: value.clone() if isinstance(value, Tensor) else copy(value) for name, value in values.items()})
 
 
 def joined(rollouts: list[Rollout], name: str) -> Tensor:

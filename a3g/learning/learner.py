@@ -15,7 +15,7 @@ from a3g.learning.precision import autocast
 from a3g.learning.rollout import Rollout
 
 # Gradients of an update are added up over passes of about this many samples, for memory: one pass over the 320 samples
-# of seed 002's network took 150 MB more.
+# of seed 002's network took 150 MB more. Does not apply to a graph that was kept while playing.
 SAMPLES_PER_PASS = 64
 
 
@@ -28,6 +28,8 @@ class Learner:
         # On a GPU one large pass is the fastest.
         on_gpu = self._device.type == "cuda"
         self._lanes_per_pass = config.lanes if on_gpu else max(1, SAMPLES_PER_PASS // config.num_steps)
+        self.wants_graph = config.loss == "a3c" and config.keep_activations and not on_gpu
+        """Whether rollouts shall hold the outputs with their graph: they are used once, before the weights change."""
 
     def learn(self, rollout: Rollout) -> Iterator[tuple[LossParts, float]]:
         """Leave the gradients of one update after the other in the flat model.
@@ -57,19 +59,26 @@ class Learner:
 
     def _backward(self, rollout: Rollout, lanes: Tensor, advantages: Tensor, returns: Tensor) -> LossParts:
         """Add up the gradients of the mean loss over `lanes`, some lanes at a time."""
+        if rollout.outputs is not None:
+            loss = self._loss(*rollout.outputs, rollout, lanes, advantages, returns)
+            loss.total.backward()  # type: ignore[no-untyped-call]
+            return loss
         sums = torch.zeros(len(LossParts._fields), device=self._device)
         for part in torch.split(torch.arange(len(lanes), device=self._device), self._lanes_per_pass):
             with autocast(self._device, self._precision):
-                loss = self._loss(rollout, lanes[part], advantages[:, part], returns[:, part])
+                chosen = lanes[part]
+                logits, values, _ = self._model(
+                    rollout.observations[:, chosen], rollout.initial_state[:, chosen], rollout.resets[:, chosen]
+                )
+                loss = self._loss(logits, values, rollout, chosen, advantages[:, part], returns[:, part])
             share = len(part) / len(lanes)
             (loss.total * share).backward()  # type: ignore[no-untyped-call]
             sums += torch.stack(loss).detach() * share
         return LossParts(*sums)
 
-    def _loss(self, rollout: Rollout, lanes: Tensor, advantages: Tensor, returns: Tensor) -> LossParts:
-        logits, values, _ = self._model(
-            rollout.observations[:, lanes], rollout.initial_state[:, lanes], rollout.resets[:, lanes]
-        )
+    def _loss(
+        self, logits: Tensor, values: Tensor, rollout: Rollout, lanes: Tensor, advantages: Tensor, returns: Tensor
+    ) -> LossParts:
         actions = rollout.actions[:, lanes]
         coefficients = self._config.value_coef, self._config.entropy_coef
         if self._config.loss == "a3c":

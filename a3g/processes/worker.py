@@ -75,7 +75,7 @@ class Worker:
         while not self._finished():
             # Play num_steps in every lane.
             with autocast(self.device, self.precision):
-                rollout = self.collector.collect(self.model)
+                rollout = self.collector.collect(self.model, self.learner.wants_graph)
             if not self.config.load_rms_stats:
                 self.shared.observe(rollout.observations)
 
