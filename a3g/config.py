@@ -95,6 +95,8 @@ class TrainConfig:
     """Use Adam's AMSGrad variant."""
     shared_optimizer: Annotated[tyro.conf.FlagConversionOff[bool], _short("-so")] = True
     """False gives every worker an optimizer state of its own."""
+    hogwild: bool = True
+    """Apply gradients without locks; --no-hogwild lets workers wait for each other, for comparison only."""
     lr: Annotated[float, _short("-l")] = 1e-4
     """Learning rate."""
     adam_eps: float = 1e-3

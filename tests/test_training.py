@@ -19,7 +19,7 @@ from torch import multiprocessing, nn
 
 from a3g.config import TrainConfig
 from a3g.learning.model import ActorCritic
-from a3g.processes.shared import STAGE_INDEX, Count, SharedCounters, SharedModel, StageCount
+from a3g.processes.shared import STAGE_INDEX, Count, Gauge, SharedCounters, SharedModel, StageCount
 from a3g.processes.worker import Worker, run_worker
 from a3g.reporting.metrics import read_curve
 from a3g.weights import load_tensors
@@ -135,13 +135,56 @@ def test_the_workers_copy_is_the_shared_model_when_it_plays() -> None:
     worker = Worker(0, settings, shared, counters, torch.device("cpu"))
     collect, compared = worker.collector.collect, []
 
-    def compare(model: ActorCritic) -> Any:
+    def compare(model: ActorCritic, keep_graph: bool) -> Any:
         compared.append(torch.equal(worker.flat.values, shared.weights))
-        return collect(model)
+        return collect(model, keep_graph)
 
     worker.collector.collect = compare  # type: ignore[method-assign]
     worker.run()
     assert compared == [True, True]
+
+
+def test_a_workers_time_is_accounted_for() -> None:
+    settings = config(workers=1, total_steps=64)
+    shared, counters = make_shared(settings)
+    begin = time.perf_counter()
+    Worker(0, settings, shared, counters, torch.device("cpu")).run()
+    seconds = counters.seconds[0]
+    assert (seconds > 0).all()
+    assert float(seconds.sum()) <= time.perf_counter() - begin
+
+
+def test_staleness_counts_the_updates_of_the_others() -> None:
+    settings = config(workers=2, total_steps=0)
+    shared, counters = make_shared(settings)
+    worker = Worker(0, settings, shared, counters, torch.device("cpu"))
+    collect, rollouts = worker.collector.collect, []
+
+    def others_work_meanwhile(model: ActorCritic, keep_graph: bool) -> Any:
+        counters.counts[1, Count.UPDATES] += 3
+        rollouts.append(1)
+        counters.stop.fill_(len(rollouts) == 200)
+        return collect(model, keep_graph)
+
+    worker.collector.collect = others_work_meanwhile  # type: ignore[method-assign]
+    worker.run()
+    assert float(counters.gauges[0, Gauge.STALENESS]) == pytest.approx(3, rel=0.01)
+
+
+def test_workers_can_take_turns_with_a_lock() -> None:
+    settings = config(workers=1, total_steps=64, hogwild=False)
+    shared, counters = make_shared(settings)
+    worker = Worker(0, settings, shared, counters, torch.device("cpu"))
+    step, held = worker.optimizer.step, []
+
+    def look(*arguments: Any) -> Any:
+        free = shared.turn.acquire(block=False)  # type: ignore[attr-defined]
+        held.append(not free)
+        return step(*arguments)
+
+    worker.optimizer.step = look  # type: ignore[method-assign]
+    worker.run()
+    assert held == [True, True]
 
 
 def test_gradients_that_are_not_finite_never_arrive() -> None:

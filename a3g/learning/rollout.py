@@ -11,6 +11,7 @@ from torch import Tensor
 
 from a3g.game.vector import MarioVectorEnv
 from a3g.learning.model import ActorCritic
+from a3g.reporting.phases import Phase, PhaseClock
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,15 @@ class Rollout:
 class Collector:
     """Plays a vector environment with a model, keeping observations and recurrent state from rollout to rollout."""
 
-    def __init__(self, env: MarioVectorEnv, num_steps: int, gamma: float, device: torch.device, seed: int) -> None:
+    def __init__(
+        self,
+        env: MarioVectorEnv,
+        num_steps: int,
+        gamma: float,
+        device: torch.device,
+        seed: int,
+        clock: PhaseClock | None = None,
+    ) -> None:
         """
         Args:
             env: the games; its observations are copied before the next step.
@@ -60,8 +69,10 @@ class Collector:
             gamma: discount factor, for the value of truncated episodes.
             device: where the model is and the rollout's tensors shall be.
             seed: of the choice of actions and the first reset.
+            clock: told what is emulator and what is acting.
         """
         self._env, self._gamma, self._device = env, gamma, device
+        self._clock = clock or PhaseClock()
         lanes = env.num_envs
         self._random = torch.Generator(device).manual_seed(seed)
         self._observations = torch.from_numpy(env.reset(seed=seed)[0])
@@ -124,7 +135,9 @@ class Collector:
 
     def _step(self, t: int, actions: NDArray[np.int64], model: ActorCritic, episodes: list[EpisodeRecord]) -> None:
         """Step the games; notes finished episodes and bootstraps truncated ones."""
+        self._clock.lap(Phase.ACTING)
         observations, rewards, terminated, truncated, infos = self._env.step(actions)
+        self._clock.lap(Phase.EMULATOR)
         self._observations = torch.from_numpy(observations)
         self._rewards[t] = rewards
         self._dones[t] = terminated | truncated

@@ -56,10 +56,17 @@ def read_status(run: Run, restarts: int) -> RunStatus:
         entropy=float(gauges[Gauge.ENTROPY]),
         gradient_norm=float(gauges[Gauge.GRADIENT_NORM]),
         resident_bytes=float(gauges[Gauge.RESIDENT_BYTES]),
+        staleness=float(gauges[Gauge.STALENESS]),
+        phase_shares=_phase_shares(run.counters),
         tests=int(run.board.tests),
         tested_agent_steps=int(run.board.agent_steps),
         stages=tuple(status for stage in STAGE_INDEX if (status := _stage_status(run, stage)) is not None),
     )
+
+
+def _phase_shares(counters: SharedCounters) -> tuple[float, ...]:
+    seconds = counters.seconds.sum(0)
+    return tuple((seconds / seconds.sum().clamp(min=1e-9)).tolist())
 
 
 def _stage_status(run: Run, stage: str) -> StageStatus | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from enum import IntEnum, auto
 
@@ -13,6 +14,7 @@ from a3g.game.rules import Outcome
 from a3g.game.stages import STAGES
 from a3g.learning.flat import FlatModel
 from a3g.learning.model import ActorCritic
+from a3g.reporting.phases import Phase
 from shared_optim import SharedAdam, SharedRMSprop, to_shared_memory
 
 
@@ -37,6 +39,9 @@ class Gauge(IntEnum):
     MEAN_LENGTH = auto()
     """Moving average of the episodes' agent steps."""
     RESIDENT_BYTES = auto()
+    STALENESS = auto()
+    """Moving average over updates: how many updates of other workers came between reading the weights and applying
+    gradients to them."""
 
 
 class StageCount(IntEnum):
@@ -69,6 +74,8 @@ class SharedCounters:
     counts: Tensor = field(init=False)
     gauges: Tensor = field(init=False)
     stages: Tensor = field(init=False)
+    seconds: Tensor = field(init=False)
+    """float64 (workers, len(Phase)), where each worker's time went."""
     stop: Tensor = field(init=False)
     """uint8 scalar, set by the launcher: finish the rollout and leave."""
     started: Tensor = field(init=False)
@@ -80,6 +87,7 @@ class SharedCounters:
         self.counts = shared_zeros(self.workers, len(Count), dtype=torch.int64)
         self.gauges = shared_zeros(self.workers, len(Gauge))
         self.stages = shared_zeros(self.workers, len(STAGES), len(StageCount))
+        self.seconds = shared_zeros(self.workers, len(Phase))
         self.stop = shared_zeros(dtype=torch.uint8)
         self.started = shared_zeros(self.workers)
         self.earlier_steps = shared_zeros(dtype=torch.int64)
@@ -117,6 +125,10 @@ class SharedModel:
         flat = FlatModel(model)
         self.weights = nn.Parameter(to_shared_memory(flat.values.clone()))
         self.optimizer = make_optimizer(self.weights, config) if config.shared_optimizer else None
+        self.turn: AbstractContextManager[object] = nullcontext()
+        """Held while weights are changed and read: by default nobody waits for anybody (Hogwild)."""
+        if not config.hogwild:
+            self.turn = torch.multiprocessing.get_context("spawn").Lock()
         statistics = torch.stack((model.input_mean, model.input_variance, torch.tensor(1.0))).double()
         self.input_statistics = to_shared_memory(statistics)
         """float64 (3,): mean, variance and weight (in pictures) of the input normalisation."""

@@ -25,6 +25,7 @@ from a3g.processes.shared import (
     make_optimizer,
     note_episode,
 )
+from a3g.reporting.phases import Phase, PhaseClock
 from environment import vector_env
 
 
@@ -62,9 +63,12 @@ class Worker:
             config.worker_stages(worker), config.lanes, config.game_options(), config.emulator, seed, copy=False
         )
         self.learner = Learner(self.model, self.flat, config, self.precision)
-        self.collector = Collector(self.env, config.num_steps, config.gamma, device, seed)
+        self.clock = PhaseClock()
+        self.collector = Collector(self.env, config.num_steps, config.gamma, device, seed, self.clock)
         # The optimizer works on the shared weights; by -so False its state is this worker's own.
         self.optimizer = shared.optimizer or make_optimizer(shared.weights, config)
+        self.updates_read = 0
+        """Updates of all workers when this one last read the weights."""
         self.cpu_gradients = self.flat.gradients if device.type == "cpu" else _pinned_like(self.flat.gradients)
 
     def run(self) -> None:
@@ -81,10 +85,14 @@ class Worker:
 
             # Learn from it: one update (A3G's loss), or several on parts of it (clipped objective). Each goes to the
             # shared model at once, and the newest weights come back, other workers' updates included.
+            self.clock.lap(Phase.ACTING)
             for loss, gradient_norm in self.learner.learn(rollout):
-                self._apply_gradients(gradient_norm)
-                self.shared.read_into(self.flat)
+                self.clock.lap(Phase.LEARNING)
+                with self.shared.turn:
+                    self._apply_gradients(gradient_norm)
+                    self.shared.read_into(self.flat)
                 self._note_update(loss, gradient_norm)
+                self.clock.lap(Phase.SYNCHRONISING)
             self._note_rollout(rollout)
         self.env.close()
 
@@ -104,7 +112,10 @@ class Worker:
         self.counters.counts[self.number, Count.UPDATES] += 1
 
     def _note_update(self, loss: LossParts, norm: float) -> None:
-        gauges = self.counters.gauges[self.number]
+        gauges, updates = self.counters.gauges[self.number], self.counters.total(Count.UPDATES)
+        others = max(updates - self.updates_read - 1, 0)  # not this worker's own
+        gauges[Gauge.STALENESS] += MOVING_AVERAGE_WEIGHT * (others - float(gauges[Gauge.STALENESS]))
+        self.updates_read = updates
         gauges[Gauge.POLICY_LOSS] = loss.policy
         gauges[Gauge.VALUE_LOSS] = loss.value
         gauges[Gauge.ENTROPY] = loss.entropy
@@ -119,6 +130,7 @@ class Worker:
             counts[Count.EPISODES] += 1
             note_episode(self.counters.stages[self.number], episode.stage, episode.outcome, episode.progress)
         gauges[Gauge.RESIDENT_BYTES] = resident_bytes()
+        self.counters.seconds[self.number] = torch.tensor(self.clock.seconds)
         counts[Count.AGENT_STEPS] += rollout.actions.numel()
 
 

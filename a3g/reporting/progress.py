@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.console import Group
 from rich.table import Table
 
+from a3g.reporting.phases import PHASE_NAMES
 from a3g.reporting.status import RunStatus
 
 
@@ -49,7 +50,8 @@ def make_table(status: RunStatus, steps_per_second: float, title: str) -> Group:
         else ""
     )
     memory = f"{status.resident_bytes / 1e6:,.0f} MB per worker"
-    return Group(numbers, stages, f"{tests}; {memory}{troubles}. x in pixels of new ground.")
+    shares = ", ".join(f"{name} {share:.0%}" for name, share in zip(PHASE_NAMES, status.phase_shares, strict=True))
+    return Group(numbers, stages, f"{tests}; {memory}{troubles}. x in pixels of new ground.\nworkers' time: {shares}")
 
 
 def make_line(status: RunStatus, steps_per_second: float) -> str:

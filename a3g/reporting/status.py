@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from a3g.reporting.phases import PHASE_NAMES
+
 
 @dataclass(frozen=True, slots=True)
 class StageStatus:
@@ -47,6 +49,10 @@ class RunStatus:
     gradient_norm: float
     resident_bytes: float
     """Of a worker."""
+    staleness: float
+    """Updates of other workers between reading the weights and applying gradients to them."""
+    phase_shares: tuple[float, ...]
+    """Shares of the workers' time, in the order of PHASE_NAMES."""
     tests: int
     tested_agent_steps: int
     """Age of the newest tested weights."""
@@ -64,10 +70,13 @@ class RunStatus:
             "learn/value_loss": self.value_loss,
             "learn/entropy": self.entropy,
             "learn/gradient_norm": self.gradient_norm,
+            "learn/staleness": self.staleness,
             "learn/skipped_updates": self.skipped_updates,
             "system/worker_resident_mb": self.resident_bytes / 1e6,
             "system/restarts": self.restarts,
         }
+        for name, share in zip(PHASE_NAMES, self.phase_shares, strict=True):
+            values[f"time/{name}"] = share
         for stage in self.stages:
             if stage.episodes:  # not yet after a resumption, which knows the tests of before
                 values[f"train_clear_rate/{stage.stage}"] = stage.clear_rate
