@@ -103,7 +103,7 @@ def test_the_lstm_is_torchs_lstm() -> None:
     model = small()
     assert model.lstm is not None
     observations, resets = pictures(6, 3), torch.rand(6, 3) < 0.3
-    features = model.fc(model.encoder(model._normalised(observations.flatten(0, 1))).flatten(1)).relu().view(6, 3, -1)
+    features = model.fc(model.encoder(model.prepare(observations).flatten(0, 1)).flatten(1)).relu().view(6, 3, -1)
     start = torch.randn(2, 3, 24)
     hidden, cell = start
     expected = []
@@ -164,9 +164,14 @@ def test_a_fresh_policy_is_nearly_uniform() -> None:
 
 def test_pictures_are_normalised_inside_the_model() -> None:
     model = small()
-    observations = pictures(2, 3)[0]
+    observations = pictures(2, 3)
     expected = ((observations.float() - 88.86) / math.sqrt(3658.0)).clamp(-10, 10)
-    torch.testing.assert_close(model._normalised(observations), expected)
+    torch.testing.assert_close(model.prepare(observations), expected)
+    state, resets = model.initial_state(3), torch.zeros(2, 3, dtype=torch.bool)
+    for raw, prepared in zip(
+        model(observations, state, resets), model(model.prepare(observations), state, resets), strict=True
+    ):
+        assert torch.equal(raw, prepared)
     names = {"input_mean", "input_variance"}
     assert names <= set(model.state_dict())  # so they travel with the weights
     assert not names & {name for name, _ in model.named_parameters()}
@@ -180,7 +185,7 @@ def test_other_statistics_change_what_the_network_sees_and_are_clipped() -> None
     model = small()
     model.input_mean.fill_(10.0)
     model.input_variance.fill_(4.0)
-    normalised = model._normalised(torch.tensor([0, 10, 12, 255], dtype=torch.uint8).view(1, 1, 2, 2))
+    normalised = model.prepare(torch.tensor([0, 10, 12, 255], dtype=torch.uint8).view(1, 1, 1, 2, 2))
     torch.testing.assert_close(normalised.flatten(), torch.tensor([-5.0, 0.0, 1.0, 10.0]))
 
 

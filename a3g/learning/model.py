@@ -121,7 +121,7 @@ class ActorCritic(nn.Module):
         """Play through a rollout.
 
         Args:
-            observations: uint8 (T, lanes, stack, height, width).
+            observations: uint8 (T, lanes, stack, height, width), or what `prepare` made of them.
             state: recurrent state before the first step, (2, lanes, hidden_size or 0).
             resets: bool (T, lanes), true where a step is the first of its episode: its state is zeroed before.
 
@@ -129,7 +129,8 @@ class ActorCritic(nn.Module):
             logits float32 (T, lanes, actions), values float32 (T, lanes), the state after the last step.
         """
         steps, lanes = observations.shape[:2]
-        x = F.relu(self.fc(self.encoder(self._normalised(observations.flatten(0, 1))).flatten(1)))
+        pictures = observations if observations.is_floating_point() else self.prepare(observations)
+        x = F.relu(self.fc(self.encoder(pictures.flatten(0, 1)).flatten(1)))
         if self.lstm is not None:
             x, state = self._remember(x.view(steps, lanes, -1), state, resets)
             x = x.flatten(0, 1)
@@ -137,14 +138,18 @@ class ActorCritic(nn.Module):
         values = self.critic(x).float().view(steps, lanes)
         return logits, values, state
 
-    def _normalised(self, pictures: Tensor) -> Tensor:
-        x = pictures.to(torch.float32).sub_(self.input_mean)
+    def prepare(self, observations: Tensor) -> Tensor:
+        """Normalise pictures, (T, lanes, stack, height, width) as well, for a network that sees them more than once.
+
+        The result is in the type that the network computes in, with the stack as its innermost dimension in memory.
+        """
+        x = observations.flatten(0, 1).to(torch.float32).sub_(self.input_mean)
         x = x.mul_(torch.rsqrt(self.input_variance + 1e-8)).clamp_(-INPUT_CLIP, INPUT_CLIP)
         # First the arithmetic, then the layout that convolutions like, in the smaller type: half the time of doing
         # all of it on channels-last floats.
         if torch.is_autocast_enabled(x.device.type):
             x = x.to(torch.get_autocast_dtype(x.device.type))
-        return x.contiguous(memory_format=torch.channels_last)
+        return x.contiguous(memory_format=torch.channels_last).view(observations.shape)
 
     def _remember(self, x: Tensor, state: Tensor, resets: Tensor) -> tuple[Tensor, Tensor]:
         """The LSTM over time, (T, lanes, features) to (T, lanes, hidden); its input half is one large product."""
