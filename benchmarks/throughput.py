@@ -1,44 +1,58 @@
-"""How fast everything is, each figure measured in turn in this one run: `python benchmarks/throughput.py --json FILE`.
+"""How fast everything is, each figure measured in turn in this one run: `make bench`.
 
 Environment: 16 lanes of stage 1-1 on one core, random actions, per engine; beside it the engine's bare frames.
-Training: `main.py` as users run it, for each network, with one worker per core. `seed settings` is A3G as seed 002
-describes it, in this project: one game per worker, float32, nes-py.
+Pieces: what emulating, acting and learning take alone (benchmarks/pieces.py), and what the loop makes of it.
+Training: `main.py` as users run it, for each network, lanes and workers. `seed settings` is A3G as seed 002 describes
+it, in this project: one game per worker, float32, nes-py.
+Stable-Baselines3: A2C and PPO as their users run them (benchmarks/sb3.py).
 """
 
 from __future__ import annotations
 
 import json
-import os
-import platform
 import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 import psutil
 import tyro
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
+
+from training_run import machine, train
 
 import environment
 from a3g.game.emulators import BUTTON_RIGHT, available_emulators, make_emulator
 from a3g.game.stages import STAGES, go_to_start
-from a3g.reporting.metrics import read_curve
+from a3g.reporting.phases import PHASE_NAMES
+
+mpl.use("Agg")
+from matplotlib import pyplot
 
 LANES = 16
-TRAININGS: dict[str, list[str]] = {
-    "seed settings (impala + LSTM, 1 lane, float32, nes-py)": ["--preset", "seed"],
+SEED_SETTINGS = "seed settings (impala + LSTM, 1 lane, float32, nes-py)"
+NETWORKS: dict[str, list[str]] = {
     "impala + LSTM": ["--preset", "a3g"],
-    "impala + LSTM, float32": ["--preset", "a3g", "--precision", "float32"],
     "nature + LSTM": ["--preset", "a3g", "--network", "nature"],
     "nature": ["--preset", "a3g", "--network", "nature", "--no-lstm"],
+}
+OTHERS: dict[str, list[str]] = {
+    SEED_SETTINGS: ["--preset", "seed"],
+    "impala + LSTM, float32": ["--preset", "a3g", "--precision", "float32"],
+    "impala + LSTM, second forward pass": ["--preset", "a3g", "--no-keep-activations"],
     "nature, clipped objective (preset quick)": ["--preset", "quick"],
 }
+
+
+def cores() -> int:
+    return psutil.cpu_count(logical=False) or 1
 
 
 @dataclass(frozen=True)
@@ -47,12 +61,20 @@ class Options:
 
     json: Path | None = None
     """Write the figures here."""
+    picture: Path | None = None
+    """Draw them here."""
     seconds: float = 15.0
     """How long each environment is measured."""
-    training_minutes: float = 0.75
+    training_seconds: float = 30.0
     """How long each training is measured."""
-    workers: int = psutil.cpu_count(logical=False) or 1
-    """Workers of each training."""
+    workers: tuple[int, ...] = field(default_factory=lambda: tuple(sorted({1, cores()})))
+    """Numbers of workers; the largest is the one that ratios are made of."""
+    lanes: tuple[int, ...] = (1, 4, 16, 32)
+    """Lanes per worker; 16 is the one that ratios are made of."""
+    gpu_ids: tuple[int, ...] = (-1,)
+    """As main.py's."""
+    sb3: bool = True
+    """Measure Stable-Baselines3 as well; needs benchmarks/requirements.txt."""
 
 
 def measure_environment(engine: str, seconds: float) -> float:
@@ -84,41 +106,135 @@ def measure_bare_engine(engine: str, seconds: float) -> float:
     return rate
 
 
-def measure_training(flags: list[str], options: Options) -> dict[str, float]:
-    """Agent steps per second and resident megabytes per worker of a training run."""
+def measure_training(flags: list[str], workers: int, options: Options) -> dict[str, Any]:
+    """Speed, shares of time and memory of a training run on 1-1."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "main.py", "--env", "SuperMarioBros-1-1-v0", "--workers", str(options.workers)]
-        command += [*flags, "--max-minutes", str(options.training_minutes), "--log-dir", folder, "--save-model-dir", folder]
-        command += ["--run-name", "bench", "--no-tensorboard-logger"]
-        subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
-        summary = json.loads((Path(folder) / "bench" / "summary.json").read_text())
-        memory = max(value for _, _, value in read_curve(Path(folder) / "bench", "system/worker_resident_mb"))
-    return {"agent_steps_per_second": summary["agent_steps_per_second"], "worker_resident_mb": memory}
+        common = ["--env", "SuperMarioBros-1-1-v0", "--workers", str(workers), "--gpu-ids", *map(str, options.gpu_ids)]
+        run = train(Path(folder), "bench", [*flags, *common, "--max-minutes", str(options.training_seconds / 60)])
+        return {
+            "agent_steps_per_second": run.agent_steps_per_second,
+            "shares_of_time": run.phase_shares(),
+            "worker_resident_mb": run.worker_resident_mb(),
+        }
+
+
+def measure_elsewhere(script: str, arguments: list[str]) -> dict[str, Any]:
+    """Run another benchmark in a process of its own; returns the JSON of its last line."""
+    command = [sys.executable, str(ROOT / "benchmarks" / script), *arguments]
+    done = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    result: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    return result
+
+
+def environments(options: Options) -> dict[str, Any]:
+    figures: dict[str, Any] = {"environment_steps_per_second": {}, "bare_frames_per_second": {}}
+    for engine in available_emulators():
+        frames = figures["bare_frames_per_second"][engine] = measure_bare_engine(engine, options.seconds / 3)
+        steps = figures["environment_steps_per_second"][engine] = measure_environment(engine, options.seconds)
+        print(f"environment, {engine}: {steps:,.0f} agent steps/s on one core; bare engine {frames:,.0f} frames/s", flush=True)
+    return figures
+
+
+def trainings(options: Options) -> dict[str, dict[str, Any]]:
+    """Every training, under a name that says what it is."""
+    runs = {
+        f"{name}, {workers} × {lanes}": ([*flags, "--lanes", str(lanes)], workers)
+        for name, flags in NETWORKS.items()
+        for lanes in options.lanes
+        for workers in options.workers
+    }
+    runs |= {f"{name}, {max(options.workers)} workers": (flags, max(options.workers)) for name, flags in OTHERS.items()}
+    figures = {}
+    for name, (flags, workers) in runs.items():
+        figures[name] = measure_training(flags, workers, options)
+        shares = ", ".join(f"{phase} {share:.0%}" for phase, share in figures[name]["shares_of_time"].items())
+        memory = figures[name]["worker_resident_mb"]
+        print(f"training, {name}: {figures[name]['agent_steps_per_second']:,.0f} agent steps/s", end="")
+        print(f" ({shares}; {memory:,.0f} MB per worker)", flush=True)
+    return figures
+
+
+def loop_shares(options: Options, training: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """How much of what the pieces alone allow the loop reaches."""
+    figures: dict[str, Any] = {}
+    for name, flags in NETWORKS.items():
+        pieces = measure_elsewhere("pieces.py", [*flags, "--lanes", str(LANES)])
+        figures[name] = {"milliseconds": pieces}
+        for workers in options.workers:
+            allowed = pieces["agent_steps_per_second_per_core"] * min(workers, cores())
+            share = training[f"{name}, {workers} × {LANES}"]["agent_steps_per_second"] / allowed
+            figures[name][f"reached with {workers} workers"] = share
+            print(
+                f"loop, {name}, {workers} workers: {share:.0%} of the {allowed:,.0f} agent steps/s that its pieces allow",
+                flush=True,
+            )
+    return figures
+
+
+def ratios(figures: dict[str, Any], options: Options) -> dict[str, float]:
+    """The ratios that the README quotes."""
+    most = max(options.workers)
+    training = {name: each["agent_steps_per_second"] for name, each in figures["training"].items()}
+    seed = training[f"{SEED_SETTINGS}, {most} workers"]
+    result = {f"{name} over seed settings": training[f"{name}, {most} × {LANES}"] / seed for name in NETWORKS}
+    for algorithm, steps in figures.get("stable_baselines3_steps_per_second", {}).items():
+        result[f"nature over Stable-Baselines3 {algorithm}"] = training[f"nature, {most} × {LANES}"] / steps
+    engines = figures["environment_steps_per_second"]
+    return result | {f"environment: {name} over nes-py": steps / engines["nes-py"] for name, steps in engines.items()}
+
+
+def draw(figures: dict[str, Any], options: Options) -> None:
+    """Training speeds, and where the time goes."""
+    assert options.picture is not None
+    figure, (speeds, shares) = pyplot.subplots(1, 2, figsize=(13, 5.5), constrained_layout=True)
+    most, training = max(options.workers), figures["training"]
+    chosen = {name: each["agent_steps_per_second"] for name, each in training.items() if f", {most} " in name}
+    for algorithm, steps in figures.get("stable_baselines3_steps_per_second", {}).items():
+        chosen[f"Stable-Baselines3 {algorithm.upper()}, 8 games"] = steps
+    names = sorted(chosen, key=lambda name: chosen[name])
+    bars = speeds.barh(names, [chosen[name] for name in names], color=["C3" if "Stable" in n else "C0" for n in names])
+    speeds.bar_label(bars, [f"{chosen[name]:,.0f}" for name in names], padding=3, fontsize=8)
+    speeds.set(title=f"training, agent steps/s ({most} workers × lanes)", xlim=(0, 1.15 * max(chosen.values())))
+    parts = [name for name in names if name in training]
+    left = np.zeros(len(parts))
+    for phase in PHASE_NAMES:
+        widths = np.array([training[name]["shares_of_time"][phase] for name in parts])
+        shares.barh(parts, widths, left=left, label=phase)
+        left += widths
+    shares.set(title="where the workers' time goes", xlim=(0, 1))
+    shares.legend(loc="upper center", bbox_to_anchor=(0.4, -0.05), ncol=len(PHASE_NAMES))
+    for axis in (speeds, shares):
+        axis.tick_params(axis="y", labelsize=8)
+    figure.suptitle(figures["machine"])
+    options.picture.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(options.picture, dpi=110)
 
 
 def main() -> None:
     options = tyro.cli(Options)
-    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
-    environments: dict[str, float] = {}
-    figures: dict[str, Any] = {"environment_steps_per_second": environments, "bare_frames_per_second": {}}
-    for engine in available_emulators():
-        frames = figures["bare_frames_per_second"][engine] = measure_bare_engine(engine, options.seconds / 3)
-        steps = environments[engine] = measure_environment(engine, options.seconds)
-        print(f"environment, {engine}: {steps:,.0f} agent steps/s on one core; bare engine {frames:,.0f} frames/s")
-    trainings = {name: measure_training(flags, options) for name, flags in TRAININGS.items()}
-    figures["training_steps_per_second"] = {name: each["agent_steps_per_second"] for name, each in trainings.items()}
-    figures["worker_resident_mb"] = {name: each["worker_resident_mb"] for name, each in trainings.items()}
-    baseline = figures["training_steps_per_second"][next(iter(TRAININGS))]
-    figures["training_times_seed_settings"] = {
-        name: steps / baseline for name, steps in figures["training_steps_per_second"].items()
-    }
-    figures["environment_times_nes_py"] = {name: steps / environments["nes-py"] for name, steps in environments.items()}
-    for name, training in trainings.items():
-        steps, memory = training["agent_steps_per_second"], training["worker_resident_mb"]
-        ratio = figures["training_times_seed_settings"][name]
-        print(f"training, {name}: {steps:,.0f} agent steps/s ({ratio:.1f} times seed settings), {memory:,.0f} MB per worker")
+    figures: dict[str, Any] = {"machine": machine(), **environments(options)}
+    print(figures["machine"])
+    figures["training"] = trainings(options)
+    figures["training_steps_per_second"] = {name: each["agent_steps_per_second"] for name, each in figures["training"].items()}
+    if LANES in options.lanes:
+        figures["loop"] = loop_shares(options, figures["training"])
+    if options.sb3:
+        arguments = ["--seconds", str(options.training_seconds)]
+        figures["stable_baselines3_steps_per_second"] = {
+            algorithm: measure_elsewhere("sb3.py", ["--algorithm", algorithm, *arguments])["agent_steps_per_second"]
+            for algorithm in ("a2c", "ppo")
+        }
+        for algorithm, steps in figures["stable_baselines3_steps_per_second"].items():
+            print(f"Stable-Baselines3 {algorithm}: {steps:,.0f} agent steps/s")
+    if LANES in options.lanes:
+        figures["ratios"] = ratios(figures, options)
+        for name, ratio in figures["ratios"].items():
+            print(f"ratio, {name}: {ratio:.1f}")
     if options.json is not None:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_text(json.dumps(figures, indent=1))
+    if options.picture is not None:
+        draw(figures, options)
 
 
 if __name__ == "__main__":

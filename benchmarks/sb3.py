@@ -1,0 +1,163 @@
+"""Stable-Baselines3's A2C and PPO on gym-super-mario-bros, the way their users run them; for comparison only.
+
+Needs `pip install -r benchmarks/requirements.txt`. Eight games in processes of their own on nes-py, the usual wrappers (an
+action held for four frames and the last two shown as their maximum, 84 x 84 grey, stack of four), CnnPolicy. A2C's settings
+are the library's defaults for Atari (5 steps per rollout, RMSprop), PPO's are those of RL Baselines3 Zoo for Atari. The
+reward is the game package's own.
+
+    python benchmarks/sb3.py --algorithm a2c --seconds 60
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import cv2
+import gymnasium
+import numpy as np
+import tyro
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+GAMES = 8
+SKIP = 4
+MAX_NOOPS = 30
+TIMEOUT_AGENT_STEPS = 2000
+SETTINGS: dict[str, dict[str, Any]] = {
+    "a2c": {"ent_coef": 0.01, "vf_coef": 0.25},
+    "ppo": {
+        "n_steps": 128,
+        "n_epochs": 4,
+        "batch_size": 256,
+        "learning_rate": 2.5e-4,
+        "clip_range": 0.1,
+        "vf_coef": 0.5,
+        "ent_coef": 0.01,
+    },
+}
+
+
+class MarioForSb3(gymnasium.Env[np.ndarray, int]):
+    """One stage of gym-super-mario-bros 7 (which speaks old Gym) with the usual wrappers' work done in one class."""
+
+    def __init__(self, world: int, stage: int) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            from gym_super_mario_bros import SuperMarioBrosEnv
+            from gym_super_mario_bros.actions import SIMPLE_MOVEMENT
+            from nes_py.wrappers import JoypadSpace
+
+            self._game = JoypadSpace(SuperMarioBrosEnv(target=(world, stage)), SIMPLE_MOVEMENT)
+        self.observation_space = gymnasium.spaces.Box(0, 255, (84, 84, 1), np.uint8)
+        self.action_space = gymnasium.spaces.Discrete(len(SIMPLE_MOVEMENT))
+        self._steps = 0
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
+        super().reset(seed=seed)
+        screen = self._game.reset()
+        for _ in range(int(self.np_random.integers(MAX_NOOPS + 1))):
+            screen, *_ = self._game.step(0)
+        self._steps = 0
+        return self._shrunk(screen), {}
+
+    def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        total, done, info = 0.0, False, {}
+        screens: list[np.ndarray] = []
+        for _ in range(SKIP):
+            screen, reward, done, info = self._game.step(int(action))
+            total += reward
+            screens = [*screens[-1:], screen.copy()]
+            if done:
+                break
+        self._steps += 1
+        return self._shrunk(np.maximum(*screens) if len(screens) > 1 else screens[0]), total, done, self._out_of_time(), info
+
+    def close(self) -> None:
+        self._game.close()
+
+    def _out_of_time(self) -> bool:
+        return self._steps >= TIMEOUT_AGENT_STEPS
+
+    def _shrunk(self, screen: np.ndarray) -> np.ndarray:
+        grey = cv2.cvtColor(screen, cv2.COLOR_RGB2GRAY)
+        return cv2.resize(grey, (84, 84), interpolation=cv2.INTER_AREA)[:, :, None]
+
+
+def make_model(algorithm: str, stage: str, seed: int) -> Any:
+    """A Stable-Baselines3 model on eight games."""
+    from stable_baselines3 import A2C, PPO
+    from stable_baselines3.common.env_util import make_vec_env
+    from stable_baselines3.common.vec_env import SubprocVecEnv, VecFrameStack
+
+    world, number = map(int, stage.split("-"))
+    games = make_vec_env(MarioForSb3, GAMES, seed, env_kwargs={"world": world, "stage": number}, vec_env_cls=SubprocVecEnv)
+    kind = {"a2c": A2C, "ppo": PPO}[algorithm]
+    return kind("CnnPolicy", VecFrameStack(games, 4), seed=seed, device="auto", **SETTINGS[algorithm])
+
+
+def clear_rate(model: Any, stage: str, episodes: int, seed: int) -> float:
+    """Share of episodes from random starts that the greedy policy clears."""
+    from stable_baselines3.common.env_util import make_vec_env
+    from stable_baselines3.common.vec_env import VecFrameStack
+
+    world, number = map(int, stage.split("-"))
+    game = VecFrameStack(make_vec_env(MarioForSb3, 1, seed, env_kwargs={"world": world, "stage": number}), 4)
+    cleared, observation = 0, game.reset()
+    for _ in range(episodes):
+        done = False
+        while not done:
+            observation, _, dones, infos = game.step(model.predict(observation, deterministic=True)[0])
+            done = bool(dones[0])
+        cleared += bool(infos[0].get("flag_get"))
+    game.close()
+    return cleared / episodes
+
+
+@dataclass(frozen=True)
+class Options:
+    """Measure how fast Stable-Baselines3 trains."""
+
+    algorithm: Literal["a2c", "ppo"] = "a2c"
+    stage: str = "1-1"
+    seconds: float = 60.0
+    """How long, learning included."""
+    seed: int = 1
+
+
+def measure(options: Options) -> float:
+    """Agent steps per second, from the end of the first rollout and update on."""
+    from stable_baselines3.common.callbacks import BaseCallback
+
+    class Stopwatch(BaseCallback):
+        """Begins to count after the first update, stops when the time is up."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.rollouts, self.began, self.first_steps, self.rate = 0, 0.0, 0, 0.0
+
+        def _on_rollout_start(self) -> None:
+            self.rollouts += 1
+            if self.rollouts == 2:
+                self.began, self.first_steps = time.perf_counter(), self.num_timesteps
+            elif self.rollouts > 2:
+                self.rate = (self.num_timesteps - self.first_steps) / (time.perf_counter() - self.began)
+
+        def _on_step(self) -> bool:
+            return self.rollouts < 3 or time.perf_counter() - self.began < options.seconds
+
+    model, stopwatch = make_model(options.algorithm, options.stage, options.seed), Stopwatch()
+    model.learn(10**9, callback=stopwatch)
+    model.get_env().close()
+    return stopwatch.rate
+
+
+if __name__ == "__main__":
+    chosen = tyro.cli(Options)
+    print(json.dumps({"algorithm": chosen.algorithm, "agent_steps_per_second": measure(chosen)}))
