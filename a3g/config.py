@@ -296,7 +296,7 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "quick": (
         "what clears a single stage soonest on few cores: small network, clipped objective",
-        {**_QUICK, "loss": "ppo", "num_steps": 64, "lr": 5e-4},
+        {**_QUICK, "loss": "ppo", "num_steps": 64, "lr": 5e-4, "epochs": 2, "minibatches": 8},
     ),
     "quick-a3c": (
         "the same with A3G's own loss: many small updates",
