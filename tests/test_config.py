@@ -194,7 +194,7 @@ def test_an_unknown_preset() -> None:
 
 def test_a_preset_on_top_of_a_runs_settings_changes_only_its_own() -> None:
     """Regression: `--resume RUN --preset quick` forgot all the run's settings."""
-    settings = dataclasses.replace(TrainConfig(), env="SuperMarioBros-2-1-v0", lanes=4)
+    settings = dataclasses.replace(TrainConfig(), env="SuperMarioBros-2-1-v0", lanes=8)
     config = parse_train(["--preset", "quick"], defaults=settings)
     assert config == dataclasses.replace(settings, **PRESETS["quick"][1])
 
