@@ -6,6 +6,7 @@
 #include <string>
 
 #include "palette.hpp"
+#include "profile.hpp"
 #include "state.hpp"
 
 namespace a3g {
@@ -43,6 +44,7 @@ Canvas Batch::part() const {
 }
 
 void Batch::start(int lane, std::span<const std::uint8_t> state, Stage stage, int idle_frames, const Output& output) {
+  const Clocked clocked(Part::rules);
   check(idle_frames, 1, 100'000, "idle_frames");
   load(lane, state);
   Lane& it = lanes_[lane];
@@ -68,6 +70,7 @@ void Batch::step(const std::uint8_t* buttons, const Output& output) {
   workers_.each(lanes(), [&](int lane, int thread) {
     Lane& it = lanes_[lane];
     Episode& episode = episodes_[lane];
+    const Clocked clocked(Part::rules);
     it.use(easels_[thread], part());
     const Stage attempted = episode.attempted();
     const int progress = episode.progress();
@@ -84,6 +87,7 @@ void Batch::run(const std::uint8_t* buttons, int frames, const Output& output) {
   const int shown = output.observations == nullptr ? 0 : options_.two_frame_max ? 2 : 1;
   workers_.each(lanes(), [&](int lane, int thread) {
     Lane& it = lanes_[lane];
+    const Clocked clocked(Part::rules);
     it.use(easels_[thread], part());
     for (int left = frames; left > 0; --left) it.frame(buttons[lane], left <= shown);
     if (output.observations != nullptr) observe(lane, output);
@@ -98,6 +102,7 @@ void Batch::observe(int lane, const Output& output) {
   const std::size_t size = static_cast<std::size_t>(options_.height) * options_.width;
   std::uint8_t* stack = output.observations + size * options_.stack * lane;
   std::memmove(stack, stack + size, size * (options_.stack - 1));
+  const Clocked clocked(Part::resizing);
   resize_(pixels, earlier, stack + size * (options_.stack - 1));
 }
 

@@ -16,6 +16,7 @@
 #include "cartridge.hpp"
 #include "machine.hpp"
 #include "palette.hpp"
+#include "profile.hpp"
 #include "state.hpp"
 
 namespace nb = nanobind;
@@ -265,6 +266,18 @@ NB_MODULE(_core, module) {
       .def("save", &PyBatch::save, "lane"_a, "The console of a lane, as `Emulator.save` gives it.")
       .def("load", &PyBatch::load, "lane"_a, "state"_a, "Put a saved console into a lane. ValueError: damaged or foreign.")
       .def_prop_ro("lanes", &PyBatch::lanes);
+
+#ifdef A3G_PROFILE
+  module.def(
+      "take_profile",
+      [] {
+        nb::dict parts;
+        const auto taken = take_profile();
+        for (std::size_t i = 0; i < taken.size(); ++i) parts[kPartNames[i]] = nb::make_tuple(taken[i].ticks, taken[i].clocks);
+        return parts;
+      },
+      "For each part of the core the clock ticks since the last call, and how many of them the clocks took.");
+#endif
 
   nb::list variables;
   for (const std::string_view name : kVariables) variables.append(nb::str(name.data(), name.size()));

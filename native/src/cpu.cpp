@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "opcodes.hpp"
+#include "profile.hpp"
 
 namespace a3g {
 namespace {
@@ -315,15 +316,18 @@ std::array<const void*, 256> label_table(
 }  // namespace
 
 std::uint8_t Cpu::read_slowly(Machine& machine, std::uint16_t address, int start, int clock) {
+  const Clocked clocked(Part::ppu);
   return machine.read_register(address, start, clock);
 }
 
 int Cpu::write_slowly(Machine& machine, const Cartridge& cartridge, std::uint16_t address,
                       std::uint8_t value, int start) {
+  const Clocked clocked(Part::ppu);
   return machine.write_register(cartridge, address, value, start);
 }
 
 int Cpu::rounds_to_skip(Machine& machine, bool while_set, int clock, int limit, int round) {
+  const Clocked clocked(Part::ppu);
   const int start = clock - 4 * kDots;
   if (machine.ppu_.hit_flag(start, clock) != while_set) return 0;
   // Rounds until one can see the other flag; and each must begin before the limit.

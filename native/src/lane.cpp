@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "profile.hpp"
+
 namespace a3g {
 
 void Lane::replace(const Machine& machine) {
@@ -37,7 +39,10 @@ void Lane::run(std::uint8_t buttons, bool draw) {
 }
 
 void Lane::frame(std::uint8_t buttons, bool draw) {
-  before_[frames_ & 1] = machine_;
+  {
+    const Clocked clocked(Part::copies);
+    before_[frames_ & 1] = machine_;
+  }
   buttons_[frames_ & 1] = buttons;
   run(buttons, draw);
   drawn_ = draw ? std::min(drawn_ + 1, 2) : 0;
@@ -48,6 +53,7 @@ void Lane::frame(std::uint8_t buttons, bool draw) {
 const std::uint8_t* Lane::picture(bool two, const std::uint8_t** earlier) {
   const int wanted = std::min(two ? 2 : 1, frames_);
   if (drawn_ < wanted) {
+    const Clocked clocked(Part::copies);
     const Machine now = machine_;
     const int last = frames_;
     for (frames_ -= wanted; frames_ < last; ++frames_) {

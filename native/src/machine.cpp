@@ -1,6 +1,7 @@
 #include "machine.hpp"
 
 #include "cpu.hpp"
+#include "profile.hpp"
 
 namespace a3g {
 namespace {
@@ -31,6 +32,7 @@ void Machine::power_on(const Cartridge& cartridge) {
 }
 
 void Machine::frame(const Cartridge& cartridge, std::uint8_t buttons, const Canvas* canvas) {
+  const Clocked clocked(Part::ppu);
   const bool warming_up = warm_up_frames_ > 0;
   const int length = timing::kFrame - (odd_frame_ && !warming_up);
   controllers_[0].buttons = buttons;
@@ -48,6 +50,7 @@ void Machine::frame(const Cartridge& cartridge, std::uint8_t buttons, const Canv
 }
 
 void Machine::run(const Cartridge& cartridge, int limit) {
+  const Clocked clocked(Part::cpu);
   while (clock_ < limit) {
     if (halted_) {
       clock_ = limit;

@@ -4,6 +4,8 @@
 #include <bit>
 #include <cstring>
 
+#include "profile.hpp"
+
 namespace a3g {
 namespace {
 
@@ -332,6 +334,7 @@ void Ppu::write_sprite_page(const std::uint8_t* page) {
 
 // Lines first..last-1; v is the first's, and from line to line only its vertical part moves on.
 void Ppu::draw(int first, int last) {
+  const Clocked clocked(Part::drawing);
   const int top = std::max(first, canvas_->top);
   const int bottom = std::min(last, canvas_->bottom);
   if (top >= bottom) return;
