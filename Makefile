@@ -5,7 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup train eval test bench bench-clear bench-staleness bench-native native-compare lint format
+.PHONY: setup train eval test lint format
+.PHONY: bench bench-clear bench-staleness bench-native bench-native-shortcuts native-compare
 
 setup: $(STAMP)
 
@@ -46,6 +47,10 @@ bench-staleness: $(STAMP)
 
 bench-native: $(STAMP)
 	$(BIN)/python benchmarks/native_speed.py
+
+# An agent step with and without each shortcut of the native core; builds it several times, which takes some minutes.
+bench-native-shortcuts: $(STAMP)
+	$(BIN)/python benchmarks/native_shortcuts.py
 
 # A million frames of all 32 stages on the native core and on FCEUmm: every byte of RAM, every seventh picture.
 native-compare: $(STAMP)

@@ -7,6 +7,7 @@
 
 #include "palette.hpp"
 #include "profile.hpp"
+#include "shortcuts.hpp"
 #include "state.hpp"
 
 namespace a3g {
@@ -38,7 +39,8 @@ Batch::Batch(std::shared_ptr<const Cartridge> cartridge, int lanes, const BatchO
       workers_(std::min(options.threads, lanes)) {}
 
 Canvas Batch::part() const {
-  const Cut& cut = options_.cut;
+  static constexpr Cut kWholePicture{};
+  const Cut& cut = takes(Shortcut::cut) ? options_.cut : kWholePicture;
   return {.pixels = nullptr, .values = kGrey.data(), .sprites = nullptr,
           .top = cut.top, .bottom = cut.bottom, .left = cut.left, .right = cut.right};
 }

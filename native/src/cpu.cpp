@@ -7,6 +7,7 @@
 
 #include "opcodes.hpp"
 #include "profile.hpp"
+#include "shortcuts.hpp"
 
 namespace a3g {
 namespace {
@@ -252,7 +253,7 @@ struct Core {
   }
   INLINE void jmp_absolute() {
     const std::uint16_t to = word(ip);
-    if (to == static_cast<std::uint16_t>(pc() - 1) && left > 0) {
+    if (takes(Shortcut::jump_skip) && to == static_cast<std::uint16_t>(pc() - 1) && left > 0) {
       // The program waits for an interrupt: nothing changes until the limit.
       constexpr int kRound = 3 * kDots;
       left -= (left + kRound - 1) / kRound * kRound;
@@ -291,7 +292,7 @@ struct Core {
   INLINE void lda_absolute() {
     const std::uint16_t at = word(ip);
     ip += 2;
-    if (at == 0x2002) skip_wait();
+    if (takes(Shortcut::wait_skip) && at == 0x2002) skip_wait();
     lda(load<4>(at));
   }
 
@@ -374,6 +375,7 @@ void Cpu::run(Machine& machine, const Cartridge& cartridge) {
   // usually follows what.
 #define NEXT                                  \
   do {                                        \
+    if constexpr (!takes(Shortcut::catch_up)) machine.ppu_.sync(core.clock()); \
     if (core.left <= 0) goto end;             \
     goto* kLabels[*core.ip++];                \
   } while (false)

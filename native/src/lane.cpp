@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "profile.hpp"
+#include "shortcuts.hpp"
 
 namespace a3g {
 
@@ -39,6 +40,7 @@ void Lane::run(std::uint8_t buttons, bool draw) {
 }
 
 void Lane::frame(std::uint8_t buttons, bool draw) {
+  if constexpr (!takes(Shortcut::unseen_frames)) draw = true;
   {
     const Clocked clocked(Part::copies);
     before_[frames_ & 1] = machine_;

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "profile.hpp"
+#include "shortcuts.hpp"
 
 namespace a3g {
 namespace {
@@ -340,7 +341,8 @@ void Ppu::draw(int first, int last) {
   if (top >= bottom) return;
   const std::uint16_t v = v_;
   step_down(top - first);
-  draw_background(top, bottom);
+  if constexpr (takes(Shortcut::tiles)) draw_background(top, bottom);
+  else draw_background_plainly(top, bottom);
   v_ = v;
   if (!sprites_on()) return;
   if (!sprites_sorted_) sort_sprites();

@@ -97,6 +97,7 @@ class Ppu {
 
   void draw(int first, int last);
   void draw_background(int first, int last);
+  void draw_background_plainly(int first, int last);
   void draw_sprites(int line);
   void sort_sprites();
 
