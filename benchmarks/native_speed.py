@@ -8,8 +8,9 @@ is driven by this project's own environment, as training does.
 Where the native core's time goes is measured twice. Once as the difference between runs that do more and more. And once
 by clocks: the core is built again with -DA3G_PROFILE=ON into a temporary folder and reads the processor's time stamp
 whenever it goes from one part to another. What reading it takes is measured on empty parts and taken off; since a processor
-does that partly beside other work, the truth lies between a part's share so and its share with that time left in. Both
-engines are timed without clocks. --no-clocks leaves the second build out.
+does that partly beside other work, the truth lies between a part's share so and its share with that time left in. The frames
+of cutscenes and new episodes count where they are spent: 6502, PPU, drawing. Both engines are timed without clocks.
+--no-clocks leaves the second build out.
 """
 
 from __future__ import annotations
@@ -47,10 +48,10 @@ STEPS = 300
 PARTS = {
     "cpu": "6502: its instructions",
     "ppu": "PPU, not drawing: registers, scroll, sprite-0 hit, sprite transfer; controllers",
-    "copies": "copies of the console, to draw a frame after all",
+    "copies": "copies of the console, for drawing a frame after all",
     "drawing": "drawing",
     "resizing": "observation: resize and stack",
-    "rules": "rules, rewards, variables, new episodes",
+    "rules": "rules, rewards, variables, loading of new episodes",
 }
 
 

@@ -101,10 +101,10 @@ void Batch::run(const std::uint8_t* buttons, int frames, const Output& output) {
 void Batch::observe(int lane, const Output& output) {
   const std::uint8_t* earlier = nullptr;
   const std::uint8_t* pixels = lanes_[lane].picture(options_.two_frame_max, &earlier);
+  const Clocked clocked(Part::resizing);
   const std::size_t size = static_cast<std::size_t>(options_.height) * options_.width;
   std::uint8_t* stack = output.observations + size * options_.stack * lane;
   std::memmove(stack, stack + size, size * (options_.stack - 1));
-  const Clocked clocked(Part::resizing);
   resize_(pixels, earlier, stack + size * (options_.stack - 1));
 }
 

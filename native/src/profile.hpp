@@ -38,7 +38,9 @@ struct Profile {
 
   void change(Part next) {
     const std::int64_t now = ticks_now();
-    parts[static_cast<int>(current)].ticks += now - since;
+    // Longer than any part takes: another process had the processor in between.
+    constexpr std::int64_t kAway = 1'000'000;
+    if (now - since < kAway) parts[static_cast<int>(current)].ticks += now - since;
     since = now;
     current = next;
   }
