@@ -103,7 +103,7 @@ def test_the_lstm_is_torchs_lstm() -> None:
     model = small()
     assert model.lstm is not None
     observations, resets = pictures(6, 3), torch.rand(6, 3) < 0.3
-    features = model.fc(model.encoder(model.prepare(observations).flatten(0, 1)).flatten(1)).relu().view(6, 3, -1)
+    features = model.fc(model.encoder(model.prepare(observations).flatten(0, 1)).flatten(1).relu()).relu().view(6, 3, -1)
     start = torch.randn(2, 3, 24)
     hidden, cell = start
     expected = []
