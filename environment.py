@@ -159,6 +159,35 @@ def vector_env(
     return LaneVectorEnv(stages, num_lanes, options, emulator, seed, copy)
 
 
+def vector_env_parts(
+    stages: Sequence[Stage | None],
+    num_lanes: int,
+    num_parts: int,
+    options: GameOptions,
+    emulator: str = "auto",
+    seed: int | None = 0,
+    copy: bool = True,
+) -> list[MarioVectorEnv]:
+    """The lanes of one vector environment dealt out, in order, to several that can be stepped on their own.
+
+    Every lane plays the stages that it would play in the one, and the same games if the parts are reset with their
+    shares of `lane_seeds(seed, num_lanes)`.
+
+    Args:
+        num_parts: a divisor of `num_lanes`.
+        stages, num_lanes, options, emulator, seed, copy: as in `vector_env`.
+    """
+    size = num_lanes // num_parts
+    parts = []
+    for first in range(0, num_lanes, size):
+        if len(stages) > num_lanes:
+            own = [stage for i, stage in enumerate(stages) if first <= i % num_lanes < first + size]
+        else:
+            own = [stages[lane % len(stages)] for lane in range(first, first + size)]
+        parts.append(vector_env(own, size, options, emulator, seed, copy))
+    return parts
+
+
 def _options(options: dict[str, Any]) -> GameOptions:
     unknown = set(options) - set(GameOptions.__dataclass_fields__)
     if unknown:

@@ -73,8 +73,14 @@ class TrainConfig:
     """Run one worker in the main process, without a tester: for tests and debuggers."""
     seed: Annotated[int, _short("-s")] = 1
     """Random seed of everything. One worker on one CPU repeats exactly, several do not."""
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Arithmetic of the networks; auto takes bfloat16 where the processor computes in it."""
+    precision: Literal["auto", "float32", "tf32", "bfloat16"] = "auto"
+    """Arithmetic of the networks; auto takes bfloat16 where the processor computes in it; tf32 is float32 on a CPU."""
+    gpu_graphs: bool = True
+    """On a GPU: acting and learning as one CUDA graph each instead of hundreds of launches."""
+    gpu_overlap: bool = True
+    """On a GPU: act for one half of a worker's lanes while the other half's games are stepped."""
+    gpu_pinned: bool = True
+    """On a GPU: page-locked memory for all that crosses, the shared weights included."""
 
     # -- the network
     network: Network = "impala"

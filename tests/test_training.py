@@ -235,7 +235,7 @@ def test_ppo_minibatches_take_every_lane_once_per_epoch() -> None:
     shared, counters = make_shared(settings)
     worker = Worker(0, settings, shared, counters, torch.device("cpu"))
     batches = list(worker.learner._batches())
-    worker.env.close()
+    worker.envs[0].close()
     assert [len(batch) for batch in batches] == [2] * 12
     for epoch in range(3):
         lanes = torch.cat(batches[4 * epoch : 4 * epoch + 4])

@@ -27,6 +27,11 @@ def observation_space(options: GameOptions) -> gymnasium.spaces.Space[Image]:
     return gymnasium.spaces.Box(0, 255, options.observation_shape, np.uint8)
 
 
+def lane_seeds(seed: int | None, num_lanes: int) -> list[np.random.SeedSequence]:
+    """What the lanes of a vector environment with this seed are seeded with."""
+    return np.random.SeedSequence(seed).spawn(num_lanes)
+
+
 class MarioVectorEnv(gymnasium.vector.VectorEnv[Image, NDArray[np.int64], NDArray[Any]], ABC):
     """Many games, stepped together.
 
@@ -68,8 +73,13 @@ class MarioVectorEnv(gymnasium.vector.VectorEnv[Image, NDArray[np.int64], NDArra
         self._copy = copy
         self._observations = np.zeros((num_lanes, *options.observation_shape), np.uint8)
 
+    def move_observations(self, memory: Image) -> None:
+        """Keep the observations in `memory`, uint8 (lanes, stack, height, width), from now on."""
+        np.copyto(memory, self._observations)
+        self._observations = memory
+
     def reset(
-        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
+        self, *, seed: int | Sequence[int | np.random.SeedSequence | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Image, dict[str, Any]]:
         if isinstance(seed, Sequence):
             for lane, lane_seed in enumerate(seed):
@@ -81,7 +91,7 @@ class MarioVectorEnv(gymnasium.vector.VectorEnv[Image, NDArray[np.int64], NDArra
         return self._returned_observations(), infos
 
     def _seed_lanes(self, seed: int | None) -> None:
-        for lane, sequence in enumerate(np.random.SeedSequence(seed).spawn(self.num_envs)):
+        for lane, sequence in enumerate(lane_seeds(seed, self.num_envs)):
             self._seed_lane(lane, sequence)
 
     def _returned_observations(self) -> Image:

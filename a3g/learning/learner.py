@@ -2,21 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from a3g.config import TrainConfig
+from a3g.learning.cuda_graph import Graphed
 from a3g.learning.flat import FlatModel
 from a3g.learning.losses import LossParts, actor_critic_loss, gae, ppo_loss
 from a3g.learning.model import ActorCritic
-from a3g.learning.precision import autocast
+from a3g.learning.precision import autocast, fresh_autocast
 from a3g.learning.rollout import Rollout
 
 # Gradients of an update are added up over passes of about this many samples, for memory: one pass over the 320 samples
 # of seed 002's network took 150 MB more. Does not apply to a graph that was kept while playing.
 SAMPLES_PER_PASS = 128
+
+
+class _Batch(NamedTuple):
+    """What is learnt from: all steps of some lanes, the second dimension of each tensor; see `Rollout`."""
+
+    pictures: Tensor
+    """Observations, or what the model's `prepare` made of them."""
+    initial_state: Tensor
+    resets: Tensor
+    actions: Tensor
+    log_probs: Tensor
+    advantages: Tensor
+    returns: Tensor
+
+    def take(self, lanes: Tensor) -> _Batch:
+        pictures, *others = self
+        return _Batch(_take_lanes(pictures, lanes), *(tensor[:, lanes] for tensor in others))
 
 
 class Learner:
@@ -25,11 +44,16 @@ class Learner:
     def __init__(self, model: ActorCritic, flat: FlatModel, config: TrainConfig, precision: torch.dtype) -> None:
         self._model, self._flat, self._config, self._precision = model, flat, config, precision
         self._device = flat.values.device
-        # On a GPU one large pass is the fastest.
-        on_gpu = self._device.type == "cuda"
-        self._lanes_per_pass = config.lanes if on_gpu else max(1, SAMPLES_PER_PASS // config.num_steps)
-        self.wants_graph = config.loss == "a3c" and config.keep_activations and not on_gpu
+        # On a GPU one large pass is the fastest, and to normalise bytes again is cheaper than to copy floats about.
+        self._on_gpu = self._device.type == "cuda"
+        self._lanes_per_pass = config.lanes if self._on_gpu else max(1, SAMPLES_PER_PASS // config.num_steps)
+        self.wants_graph = config.loss == "a3c" and config.keep_activations and not self._on_gpu
         """Whether rollouts shall hold the outputs with their graph: they are used once, before the weights change."""
+        self._targets: Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]] = self._compute_targets
+        self._recorded_update: Graphed[Tensor] | None = None
+        if self._on_gpu and config.gpu_graphs:
+            self._targets = Graphed(self._compute_targets, self._device)
+            self._recorded_update = Graphed(self._compute_update, self._device)
 
     def learn(self, rollout: Rollout) -> Iterator[tuple[LossParts, float]]:
         """Leave the gradients of one update after the other in the flat model.
@@ -38,18 +62,34 @@ class Learner:
             the loss and the gradients' norm before clipping, each time when an update's gradients are ready; the
             weights may be changed before the next is asked for
         """
-        config = self._config
-        with autocast(self._device, self._precision), torch.no_grad():
-            pictures = rollout.observations if rollout.outputs is not None else self._model.prepare(rollout.observations)
-        advantages = gae(rollout.rewards, rollout.values, rollout.dones, config.gamma, config.tau)
-        returns = advantages + rollout.values[:-1]
+        advantages, returns = self._targets(rollout.rewards, rollout.values, rollout.dones)
+        whole = _Batch(
+            self._pictures(rollout),
+            rollout.initial_state,
+            rollout.resets,
+            rollout.actions,
+            rollout.log_probs,
+            advantages,
+            returns,
+        )
         for lanes in self._batches():
-            batch = advantages[:, lanes]
-            if config.loss == "ppo":
-                batch = (batch - batch.mean()) / (batch.std(correction=0) + 1e-8)
-            self._flat.zero_gradients()
-            loss = self._backward(rollout, pictures, lanes, batch, returns[:, lanes])
-            yield loss, float(self._flat.clip_gradients(config.max_grad_norm))
+            if rollout.outputs is not None:
+                update = self._update_from_kept(rollout.outputs, whole)
+            elif self._recorded_update is not None:
+                update = self._recorded_update(*self._normalised(whole, lanes).take(lanes))
+            else:
+                batch = self._normalised(whole, lanes)
+                passes = (batch.take(part) for part in lanes.split(self._lanes_per_pass))  # type: ignore[no-untyped-call]
+                update = self._update_in_passes(passes, len(lanes))
+            # In one vector, so that all of it reaches the CPU together.
+            *loss, norm = update.cpu().unbind()
+            yield LossParts(*loss), float(norm)
+
+    def _pictures(self, rollout: Rollout) -> Tensor:
+        if self._on_gpu or rollout.outputs is not None:
+            return rollout.observations
+        with autocast(self._device, self._precision), torch.no_grad():
+            return self._model.prepare(rollout.observations)
 
     def _batches(self) -> Iterator[Tensor]:
         """The lanes of each update: all of them once, or shares of them in random order, several times."""
@@ -59,34 +99,56 @@ class Learner:
         for _ in range(self._config.epochs):
             yield from torch.randperm(self._config.lanes, device=self._device).chunk(self._config.minibatches)
 
-    def _backward(self, rollout: Rollout, pictures: Tensor, lanes: Tensor, advantages: Tensor, returns: Tensor) -> LossParts:
-        """Add up the gradients of the mean loss over `lanes`, some lanes at a time."""
-        if rollout.outputs is not None:
-            loss = self._loss(*rollout.outputs, rollout, lanes, advantages, returns)
-            loss.total.backward()  # type: ignore[no-untyped-call]
-            return loss
+    def _compute_targets(self, rewards: Tensor, values: Tensor, dones: Tensor) -> tuple[Tensor, Tensor]:
+        """Advantages and returns, (T, lanes) each."""
+        advantages = gae(rewards, values, dones, self._config.gamma, self._config.tau)
+        return advantages, advantages + values[:-1]
+
+    def _normalised(self, whole: _Batch, lanes: Tensor) -> _Batch:
+        """The clipped objective takes the advantages of an update's lanes with mean 0 and deviation 1."""
+        if self._config.loss == "a3c":
+            return whole
+        chosen = whole.advantages[:, lanes]
+        return whole._replace(advantages=(whole.advantages - chosen.mean()) / (chosen.std(correction=0) + 1e-8))
+
+    def _compute_update(self, *batch: Tensor) -> Tensor:
+        """An update in one pass, from the tensors of a `_Batch`."""
+        return self._update_in_passes([_Batch(*batch)], batch[0].shape[1])
+
+    def _update_in_passes(self, parts: Iterable[_Batch], lanes: int) -> Tensor:
+        """Leave the gradients of the mean loss over `lanes` in the flat model, added up over parts of them.
+
+        Returns:
+            the parts of the loss and the gradients' norm before clipping
+        """
+        self._flat.zero_gradients()
         sums = torch.zeros(len(LossParts._fields), device=self._device)
-        for part in torch.split(torch.arange(len(lanes), device=self._device), self._lanes_per_pass):
-            with autocast(self._device, self._precision):
-                chosen = lanes[part]
-                logits, values, _ = self._model(
-                    _take_lanes(pictures, chosen), rollout.initial_state[:, chosen], rollout.resets[:, chosen]
-                )
-                loss = self._loss(logits, values, rollout, chosen, advantages[:, part], returns[:, part])
-            share = len(part) / len(lanes)
+        for part in parts:
+            with fresh_autocast(self._device, self._precision):
+                logits, values, _ = self._model(part.pictures, part.initial_state, part.resets)
+                loss = self._loss(logits, values, part)
+            share = part.actions.shape[1] / lanes
             (loss.total * share).backward()  # type: ignore[no-untyped-call]
             sums += torch.stack(loss).detach() * share
-        return LossParts(*sums)
+        return self._with_norm(sums)
 
-    def _loss(
-        self, logits: Tensor, values: Tensor, rollout: Rollout, lanes: Tensor, advantages: Tensor, returns: Tensor
-    ) -> LossParts:
-        actions = rollout.actions[:, lanes]
+    def _update_from_kept(self, outputs: tuple[Tensor, Tensor], whole: _Batch) -> Tensor:
+        """The same for all lanes, from the graph of playing them."""
+        self._flat.zero_gradients()
+        loss = self._loss(*outputs, whole)
+        loss.total.backward()  # type: ignore[no-untyped-call]
+        return self._with_norm(torch.stack(loss).detach())
+
+    def _loss(self, logits: Tensor, values: Tensor, batch: _Batch) -> LossParts:
         coefficients = self._config.value_coef, self._config.entropy_coef
+        targets = batch.actions, batch.advantages, batch.returns
         if self._config.loss == "a3c":
-            return actor_critic_loss(logits, values, actions, advantages, returns, *coefficients)
-        log_probs = rollout.log_probs[:, lanes]
-        return ppo_loss(logits, values, actions, advantages, returns, log_probs, self._config.clip, *coefficients)
+            return actor_critic_loss(logits, values, *targets, *coefficients)
+        return ppo_loss(logits, values, *targets, batch.log_probs, self._config.clip, *coefficients)
+
+    def _with_norm(self, loss: Tensor) -> Tensor:
+        norm = self._flat.clip_gradients(self._config.max_grad_norm)
+        return torch.cat((loss, norm[None]))
 
 
 def _take_lanes(pictures: Tensor, lanes: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,6 +24,18 @@ class EpisodeRecord:
     episode_return: float
     agent_steps: int
     progress: int
+
+    @classmethod
+    def of_lane(cls, infos: dict[str, Any], lane: int, episode_return: float) -> EpisodeRecord:
+        """The episode that has just ended in a lane, from the vector environment's `infos`."""
+        final = {key: values[lane] for key, values in infos["final_info"].items()}
+        return cls(
+            stage=final["attempt"],
+            outcome=final["outcome"] or "truncated",
+            episode_return=episode_return,
+            agent_steps=final["attempt_steps"],
+            progress=final["progress"],
+        )
 
 
 @dataclass(slots=True)
@@ -149,13 +162,5 @@ class Collector:
                 no_reset = torch.zeros(1, 1, dtype=torch.bool, device=self._device)
                 value = model(last, self._state[:, lane : lane + 1], no_reset)[1]
                 self._rewards[t, lane] += self._gamma * float(value)
-            final = {key: values[lane] for key, values in infos["final_info"].items()}
-            record = EpisodeRecord(
-                stage=final["attempt"],
-                outcome=final["outcome"] or "truncated",
-                episode_return=float(self._returns[lane]),
-                agent_steps=final["attempt_steps"],
-                progress=final["progress"],
-            )
-            episodes.append(record)
+            episodes.append(EpisodeRecord.of_lane(infos, lane, float(self._returns[lane])))
             self._returns[lane] = 0.0

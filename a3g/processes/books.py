@@ -58,6 +58,7 @@ def read_status(run: Run, restarts: int) -> RunStatus:
         resident_bytes=float(gauges[Gauge.RESIDENT_BYTES]),
         staleness=float(gauges[Gauge.STALENESS]),
         phase_shares=_phase_shares(run.counters),
+        gpu_bytes=float(gauges[Gauge.GPU_BYTES]),
         tests=int(run.board.tests),
         tested_agent_steps=int(run.board.agent_steps),
         stages=tuple(status for stage in STAGE_INDEX if (status := _stage_status(run, stage)) is not None),

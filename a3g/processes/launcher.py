@@ -23,7 +23,7 @@ from a3g.game.emulators import resolve_emulator
 from a3g.learning.model import ActorCritic
 from a3g.processes.books import Run, read_status, write_summary
 from a3g.processes.checkpoint import CHECKPOINT_NAME, Progress, find_checkpoint, load_checkpoint, save_checkpoint
-from a3g.processes.process import check_gpus
+from a3g.processes.process import check_gpus, describe_gpus
 from a3g.processes.shared import SharedCounters, SharedModel, TestBoard
 from a3g.processes.supervisor import Child, Supervisor
 from a3g.processes.tester import run_tester
@@ -46,9 +46,10 @@ def train(config: TrainConfig) -> int:
     """
     setproctitle.setproctitle("a3g launch")
     torch.set_num_threads(1)
-    if config.serial:
-        return _train_serially(_prepare(replace(config, workers=1)))
-    return _Launcher(_prepare(config)).run()
+    run = _prepare(replace(config, workers=1) if config.serial else config)
+    for line in describe_gpus(run.config, torch.cuda.device_count()):
+        print(f"a3g: {line}", flush=True)
+    return _train_serially(run) if config.serial else _Launcher(run).run()
 
 
 def _prepare(config: TrainConfig) -> Run:
@@ -184,6 +185,8 @@ def _train_serially(run: Run) -> int:
     """One worker in this process, no tester; the same worker code."""
     gpu = run.config.gpu_ids[0]
     device = torch.device("cpu") if gpu < 0 else torch.device("cuda", gpu)
+    if gpu >= 0:
+        torch.cuda.set_device(device)  # everything on this GPU, so that no other gets a context
     worker = Worker(0, run.config, run.shared, run.counters, device, run.earlier.resumed)
     received: list[signal.Signals] = []
 

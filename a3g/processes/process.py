@@ -12,7 +12,9 @@ import psutil
 import setproctitle
 import torch
 
+from a3g.config import TrainConfig
 from a3g.errors import UserError
+from a3g.learning.precision import prepare_gpu_arithmetic
 
 
 def prepare_process(title: str, gpu_id: int = -1) -> torch.device:
@@ -42,6 +44,7 @@ def prepare_device(gpu_id: int) -> torch.device:
         return torch.device("cpu")
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     os.environ["CUDA_VISIBLE_DEVICES"] = visible.split(",")[gpu_id] if visible else str(gpu_id)
+    prepare_gpu_arithmetic("float32")  # what is not asked for otherwise is exact
     return torch.device("cuda", 0)
 
 
@@ -59,6 +62,28 @@ def check_gpus(gpu_ids: Sequence[int]) -> None:
             raise UserError(f"There is no GPU {gpu}: {there}; use -1 for the CPU.")
 
 
+def describe_gpus(config: TrainConfig, found: int) -> list[str]:
+    """What a run makes of the machine's GPUs, for people; nothing on a machine without.
+
+    Args:
+        found: how many there are.
+    """
+    dealt = [config.gpu_ids[worker % len(config.gpu_ids)] for worker in range(config.workers)]
+    used = sorted({gpu for gpu in dealt if gpu >= 0})
+    idle = [str(gpu) for gpu in range(found) if gpu not in used]
+    lines = []
+    if used:
+        shares = ", ".join(f"{dealt.count(gpu)} on GPU {gpu}" for gpu in used)
+        features = {"CUDA graphs": config.gpu_graphs, "halves in turn": config.gpu_overlap, "pinned memory": config.gpu_pinned}
+        switches = ", ".join(f"{name} {'on' if on else 'off'}" for name, on in features.items())
+        lines.append(f"workers: {shares}; {switches}, precision {config.precision}.")
+    if idle:
+        subject = f"GPU {idle[0]} is" if len(idle) == 1 else f"GPUs {' '.join(idle)} are"
+        everyone = " ".join(map(str, range(found)))
+        lines.append(f"{subject} idle: --gpu-ids {everyone} deals the workers out to every GPU here.")
+    return lines
+
+
 def _end_with_parent() -> None:
     """Let this process end when its parent is gone, killed without a chance to tell it to stop."""
     parent = multiprocessing.parent_process()
@@ -70,6 +95,11 @@ def _end_with_parent() -> None:
         os._exit(1)
 
     threading.Thread(target=wait, daemon=True).start()
+
+
+def gpu_bytes(device: torch.device) -> int:
+    """GPU memory that PyTorch holds for this process, CUDA graphs' included; its context comes on top."""
+    return torch.cuda.memory_reserved(device) if device.type == "cuda" else 0
 
 
 def resident_bytes() -> int:

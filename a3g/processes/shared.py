@@ -42,6 +42,7 @@ class Gauge(IntEnum):
     STALENESS = auto()
     """Moving average over updates: how many updates of other workers came between reading the weights and applying
     gradients to them."""
+    GPU_BYTES = auto()
 
 
 class StageCount(IntEnum):
@@ -135,7 +136,8 @@ class SharedModel:
 
     def read_into(self, local: FlatModel) -> None:
         """Copy the newest weights into a process's own model; other workers may be writing meanwhile."""
-        local.values.copy_(self.weights.detach(), non_blocking=True)
+        # A GPU may read them later, ahead of all that it does with them, unless it is to read in its turn.
+        local.values.copy_(self.weights.detach(), non_blocking=isinstance(self.turn, nullcontext))
         model = local.model
         assert isinstance(model, ActorCritic)
         mean, variance, _ = self.input_statistics.tolist()

@@ -6,16 +6,17 @@ import math
 import time
 
 import torch
-from torch import Tensor
 
 from a3g.config import TrainConfig
 from a3g.learning.flat import FlatModel
+from a3g.learning.group_collector import lane_groups, make_collector
 from a3g.learning.learner import Learner
 from a3g.learning.losses import LossParts
 from a3g.learning.model import ActorCritic
-from a3g.learning.precision import autocast, resolve_precision
-from a3g.learning.rollout import Collector, Rollout
-from a3g.processes.process import prepare_process, resident_bytes
+from a3g.learning.precision import autocast, prepare_gpu_arithmetic, resolve_precision
+from a3g.learning.rollout import Rollout
+from a3g.processes.crossing import Crossing
+from a3g.processes.process import gpu_bytes, prepare_process, resident_bytes
 from a3g.processes.shared import (
     MOVING_AVERAGE_WEIGHT,
     Count,
@@ -26,7 +27,7 @@ from a3g.processes.shared import (
     note_episode,
 )
 from a3g.reporting.phases import Phase, PhaseClock
-from environment import vector_env
+from environment import vector_env_parts
 
 
 def run_worker(worker: int, config: TrainConfig, shared: SharedModel, counters: SharedCounters, restart: int = 0) -> None:
@@ -59,17 +60,26 @@ class Worker:
         self.model = ActorCritic(shared.spec).to(device)
         self.flat = FlatModel(self.model)
         self.precision = resolve_precision(config.precision, device)
-        self.env = vector_env(
-            config.worker_stages(worker), config.lanes, config.game_options(), config.emulator, seed, copy=False
+        prepare_gpu_arithmetic(config.precision, fixed_shapes=True)
+        self.envs = vector_env_parts(
+            config.worker_stages(worker),
+            config.lanes,
+            lane_groups(config, device),
+            config.game_options(),
+            config.emulator,
+            seed,
+            copy=False,
         )
         self.learner = Learner(self.model, self.flat, config, self.precision)
         self.clock = PhaseClock()
-        self.collector = Collector(self.env, config.num_steps, config.gamma, device, seed, self.clock)
+        self.collector = make_collector(self.envs, self.model, config, device, seed, self.precision, self.clock)
         # The optimizer works on the shared weights; by -so False its state is this worker's own.
         self.optimizer = shared.optimizer or make_optimizer(shared.weights, config)
         self.updates_read = 0
         """Updates of all workers when this one last read the weights."""
-        self.cpu_gradients = self.flat.gradients if device.type == "cpu" else _pinned_like(self.flat.gradients)
+        self.crossing = Crossing(self.flat, shared.weights, device, config.gpu_pinned)
+        if self.crossing.error:
+            print(f"a3g train {worker}: {self.crossing.error}; weights come over more slowly.", flush=True)
 
     def run(self) -> None:
         """Train until told to stop or `total_steps` are done."""
@@ -94,7 +104,9 @@ class Worker:
                 self._note_update(loss, gradient_norm)
                 self.clock.lap(Phase.SYNCHRONISING)
             self._note_rollout(rollout)
-        self.env.close()
+        for env in self.envs:
+            env.close()
+        self.crossing.close()
 
     def _finished(self) -> bool:
         limit = self.config.total_steps
@@ -105,9 +117,7 @@ class Worker:
         if not math.isfinite(norm):
             self.counters.counts[self.number, Count.SKIPPED_UPDATES] += 1
             return
-        if self.cpu_gradients is not self.flat.gradients:
-            self.cpu_gradients.copy_(self.flat.gradients)
-        self.shared.weights.grad = self.cpu_gradients
+        self.shared.weights.grad = self.crossing.gradients()
         self.optimizer.step()
         self.counters.counts[self.number, Count.UPDATES] += 1
 
@@ -131,9 +141,5 @@ class Worker:
             note_episode(self.counters.stages[self.number], episode.stage, episode.outcome, episode.progress)
         gauges[Gauge.RESIDENT_BYTES] = resident_bytes()
         self.counters.seconds[self.number] = torch.tensor(self.clock.seconds)
+        gauges[Gauge.GPU_BYTES] = gpu_bytes(self.device)
         counts[Count.AGENT_STEPS] += rollout.actions.numel()
-
-
-def _pinned_like(gradients: Tensor) -> Tensor:
-    """A CPU buffer that the GPU copies into at full speed."""
-    return torch.zeros(gradients.shape, dtype=gradients.dtype, pin_memory=True)

@@ -53,6 +53,8 @@ class RunStatus:
     """Updates of other workers between reading the weights and applying gradients to them."""
     phase_shares: tuple[float, ...]
     """Shares of the workers' time, in the order of PHASE_NAMES."""
+    gpu_bytes: float
+    """Of a worker on a GPU, its context not included."""
     tests: int
     tested_agent_steps: int
     """Age of the newest tested weights."""
@@ -77,6 +79,8 @@ class RunStatus:
         }
         for name, share in zip(PHASE_NAMES, self.phase_shares, strict=True):
             values[f"time/{name}"] = share
+        if self.gpu_bytes:
+            values["system/worker_gpu_mb"] = self.gpu_bytes / 1e6
         for stage in self.stages:
             if stage.episodes:  # not yet after a resumption, which knows the tests of before
                 values[f"train_clear_rate/{stage.stage}"] = stage.clear_rate
