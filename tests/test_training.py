@@ -18,11 +18,11 @@ import torch
 from torch import multiprocessing, nn
 
 from a3g.config import TrainConfig
+from a3g.files import load_tensors
 from a3g.learning.model import ActorCritic
 from a3g.processes.shared import STAGE_INDEX, Count, SharedCounters, SharedModel, StageCount
 from a3g.processes.worker import Worker, run_worker
 from a3g.reporting.metrics import read_curve
-from a3g.weights import load_tensors
 
 ROOT = Path(__file__).parent.parent
 SUMMARY_KEYS = {

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from a3g.config import TrainConfig
+from a3g.files import write_atomically
 from a3g.processes.checkpoint import Progress, count_progress
 from a3g.processes.shared import STAGE_INDEX, Gauge, SharedCounters, SharedModel, StageCount, TestBoard
 from a3g.reporting.status import RunStatus, StageStatus
-from a3g.weights import write_atomically
 
 SUMMARY_NAME = "summary.json"
 

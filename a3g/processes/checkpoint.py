@@ -12,8 +12,8 @@ from torch import Tensor
 
 from a3g.config import TrainConfig, to_json, train_config_from_json
 from a3g.errors import UserError
+from a3g.files import load_tensors, save_tensors
 from a3g.processes.shared import Count, SharedCounters, SharedModel, TestBoard
-from a3g.weights import load_tensors, save_tensors
 
 CHECKPOINT_NAME = "checkpoint.safetensors"
 

@@ -19,6 +19,7 @@ from torch import multiprocessing
 
 from a3g.config import TrainConfig, to_json
 from a3g.errors import UserError
+from a3g.files import write_atomically
 from a3g.game.emulators import resolve_emulator
 from a3g.learning.model import ActorCritic
 from a3g.processes.books import Run, read_status, write_summary
@@ -30,7 +31,7 @@ from a3g.processes.tester import run_tester
 from a3g.processes.worker import Worker, run_worker
 from a3g.reporting.status import RunStatus
 from a3g.reporting.watch import Watcher
-from a3g.weights import check_fit, load_weights, weights_path, write_atomically
+from a3g.weights import check_fit, load_weights, weights_path
 
 POLL_SECONDS = 0.2
 # Exit codes beside 0 (the run's goal reached) and 2 (a user's mistake), as shells use them: 128 + signal number.
@@ -61,7 +62,7 @@ def _prepare(config: TrainConfig) -> Run:
     if config.load and checkpoint is None:
         path = weights_path(config.load_model_dir, config.env)
         weights = load_weights(path)
-        check_fit(weights.tensors, model.spec, path)
+        check_fit({name: tuple(tensor.shape) for name, tensor in weights.tensors.items()}, model.spec, path)
         model.load_state_dict(weights.tensors)
     shared, board, counters = SharedModel(model, config), TestBoard(), SharedCounters(config.workers)
     earlier = load_checkpoint(checkpoint, shared, board) if checkpoint is not None else Progress()

@@ -14,13 +14,14 @@ import torch
 from a3g.config import TrainConfig
 from a3g.errors import UserError
 from a3g.evaluation import Arena, EpisodeResult, Score, results_to_json, score_episodes, sort_key, wilson_interval
+from a3g.files import write_atomically
 from a3g.game.emulators import make_emulator
 from a3g.game.rules import Outcome
 from a3g.learning.flat import FlatModel
 from a3g.learning.model import ActorCritic
 from a3g.processes.process import prepare_process
 from a3g.processes.shared import STAGE_INDEX, SharedCounters, SharedModel, StageCount, TestBoard
-from a3g.weights import load_weights, save_weights, weights_path, write_atomically
+from a3g.weights import load_weights, save_weights, weights_path
 
 BEST_NAME = "best.safetensors"
 SCORECARD_NAME = "scorecard.json"
