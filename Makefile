@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup train eval test bench bench-native native-compare lint format
+.PHONY: setup train eval test soak bench bench-native native-compare lint format
 
 setup: $(STAMP)
 
@@ -29,6 +29,11 @@ eval: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest
+
+# A run with a fault every ten seconds, and whether all that it promises held.
+MINUTES ?= 30
+soak: $(STAMP)
+	$(BIN)/python benchmarks/soak.py --minutes $(MINUTES)
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/throughput.py

@@ -60,9 +60,9 @@ def load_tensors(
     Raises:
         UserError: if it is missing, unreadable, damaged, or from a newer version.
     """
-    if not path.is_file():
-        raise UserError(f"There is no {what} file {path}.")
     try:
+        if not path.is_file():
+            raise UserError(f"There is no {what} file {path}.")
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
             head = file.read(8)

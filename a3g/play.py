@@ -56,6 +56,8 @@ def evaluate(config: EvalConfig) -> int:
     json_paths = [path for path in (config.json, monitor / "results.json" if config.new_gym_eval else None) if path]
     for path in json_paths:
         _make_folder(path.parent)  # now, not after an hour of episodes
+        if path.is_dir():
+            raise UserError(f"Can't write the results to {path}: it is a folder.")
     console = Console()
     with ExitStack() as stack:
         show = _Show(config, stages, monitor if config.new_gym_eval else config.log_dir / "videos")

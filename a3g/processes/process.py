@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
-import threading
 from collections.abc import Sequence
 
 import psutil
@@ -13,6 +11,10 @@ import setproctitle
 import torch
 
 from a3g.errors import UserError
+from a3g.processes.lifeline import end_with_parent
+
+# What tells a run to stop: Ctrl-C, and what schedulers send before they take the machine away.
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
 def prepare_process(title: str, gpu_id: int = -1) -> torch.device:
@@ -26,12 +28,14 @@ def prepare_process(title: str, gpu_id: int = -1) -> torch.device:
     Returns:
         the device that the process computes on
     """
+    end_with_parent()
     setproctitle.setproctitle(title)
-    # Ctrl-C reaches every process of the terminal; only the launcher decides what it means.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Signals reach every process of a terminal or of a batch job; only the launcher decides what they mean.
+    for number in (signal.SIGINT, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
     torch.set_num_threads(1)
-    _end_with_parent()
     return prepare_device(gpu_id)
 
 
@@ -57,19 +61,6 @@ def check_gpus(gpu_ids: Sequence[int]) -> None:
         if gpu >= found:
             there = f"this machine has {found}, numbered from 0" if found else "PyTorch finds none on this machine"
             raise UserError(f"There is no GPU {gpu}: {there}; use -1 for the CPU.")
-
-
-def _end_with_parent() -> None:
-    """Let this process end when its parent is gone, killed without a chance to tell it to stop."""
-    parent = multiprocessing.parent_process()
-    if parent is None:
-        return
-
-    def wait() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()
 
 
 def resident_bytes() -> int:
