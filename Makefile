@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup train eval test lint format
+.PHONY: setup train eval test soak lint format
 .PHONY: bench bench-clear bench-staleness bench-native bench-native-shortcuts native-compare
 
 setup: $(STAMP)
@@ -30,6 +30,11 @@ eval: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest
+
+# A run with a fault every ten seconds, and whether all that it promises held.
+MINUTES ?= 30
+soak: $(STAMP)
+	$(BIN)/python benchmarks/soak.py --minutes $(MINUTES)
 
 # Every speed that the README quotes, Stable-Baselines3's beside them; a quarter of an hour on an otherwise idle machine.
 bench: $(STAMP)

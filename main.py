@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
+
+from a3g.processes.lifeline import end_with_parent
+
+if __name__ == "__mp_main__":  # a child of a run, about to import: from its first moment on it ends with the launcher
+    end_with_parent()
 
 from a3g.config import TrainConfig, parse_train
 from a3g.errors import UserError
 
 
-def main() -> int:
+def main(arguments: Sequence[str]) -> int:
     """Parse, validate, hand over to the launcher; returns the exit code."""
     try:
-        config = parse_train()
+        config = parse_train(arguments)
         if config.resume:
-            config = _with_settings_of_run(config)
+            config = _with_settings_of_run(config, arguments)
         from a3g.processes.launcher import train  # only now, so that --help is quick
 
         return train(config)
@@ -23,14 +29,27 @@ def main() -> int:
         return 2
 
 
-def _with_settings_of_run(config: TrainConfig) -> TrainConfig:
+def _with_settings_of_run(config: TrainConfig, arguments: Sequence[str]) -> TrainConfig:
     """The settings of the run to resume, with what this command line says on top."""
-    from a3g.processes.checkpoint import find_checkpoint, load_config
+    from a3g.processes.checkpoint import find_automatically, find_checkpoint, load_config
 
-    settings = load_config(find_checkpoint(config.resume, config.log_dir))
-    # Where it lies is not a setting: the run goes on where its checkpoint is, unless it gets a new name now.
-    return parse_train(defaults=replace(settings, run_name="", log_dir=config.log_dir))
+    automatic = config.resume == "auto"
+    if automatic:
+        found = find_automatically(config, print)
+        if found is None:
+            return replace(config, resume="")
+        print(f"a3g: goes on from {found}")
+    else:
+        found = find_checkpoint(config.resume, config.log_dir, print)
+    # Where things lie is no setting of a run: it goes on where its checkpoint is, unless it gets a new name now, and a
+    # file does not decide what else is written on this machine.
+    folders = {name: getattr(config, name) for name in ("log_dir", "load_model_dir", "save_model_dir")}
+    settings = load_config(found)
+    resumed = parse_train(arguments, defaults=replace(settings, run_name="", **folders))
+    if settings.save_model_dir != resumed.save_model_dir:
+        print(f"a3g: the best weights go to {resumed.save_model_dir}, they went to {settings.save_model_dir} before")
+    return replace(resumed, resume=str(found), run_name="" if automatic else resumed.run_name)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import psutil
 import tyro
@@ -156,9 +156,14 @@ class TrainConfig:
     run_name: str = ""
     """Name of this run's folder; by default the environment's name and the time."""
     resume: str = ""
-    """Go on with a run: its name, its folder or its checkpoint file. Its settings hold unless given again."""
+    """Go on with a run: its name, its folder or a checkpoint file. Its settings hold unless given again, but for the
+    folders. auto: the run called --run-name, else the newest of this environment; if there is none, it begins."""
     checkpoint_interval: float = 300.0
     """Seconds between checkpoints."""
+    keep_checkpoints: int = 3
+    """The newest so many checkpoints are kept, and the best weights in any case."""
+    silence_limit: float = 60.0
+    """Seconds without a sign of life after which a process is killed and started again."""
     tensorboard_logger: Annotated[bool, _short("-tl")] = True
     """Write TensorBoard files into the run's folder (seed 002's default: off)."""
 
@@ -166,9 +171,9 @@ class TrainConfig:
         parse_env_id(self.env)
         for name, value in asdict(self).items():
             _require(not isinstance(value, float) or math.isfinite(value), name, value, "a finite number")
-        for name in ("workers", "lanes", "num_steps", "epochs", "minibatches", "test_episodes"):
+        for name in ("workers", "lanes", "num_steps", "epochs", "minibatches", "test_episodes", "keep_checkpoints"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
-        for name in ("lr", "adam_eps", "test_interval", "checkpoint_interval", "clip"):
+        for name in ("lr", "adam_eps", "test_interval", "checkpoint_interval", "silence_limit", "clip"):
             _require(getattr(self, name) > 0, name, getattr(self, name), "more than 0")
         for name in ("gamma", "tau"):
             _require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "between 0 and 1")
@@ -310,6 +315,11 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
 }
 
+EXIT_CODES = (
+    "Exit codes: 0 the goal was reached; 1 the run can't go on; 2 a mistake in the command or in a file; stopped and saved "
+    "on SIGINT 130, SIGTERM 143, SIGUSR1 138."
+)
+
 Config = TypeVar("Config", TrainConfig, EvalConfig)
 
 
@@ -327,7 +337,7 @@ def parse_train(arguments: Sequence[str] | None = None, defaults: TrainConfig | 
             raise UserError(f"Unknown preset {preset!r}: choose one of {', '.join(PRESETS)}.")
         defaults = replace(defaults or TrainConfig(), **PRESETS[preset][1])
     presets = "\n".join(f"  {name}: {text}" for name, (text, _) in PRESETS.items())
-    description = f"{TrainConfig.__doc__}\n\n--preset NAME sets the defaults of the options below:\n{presets}"
+    description = f"{TrainConfig.__doc__}\n\n{EXIT_CODES}\n\n--preset NAME sets the defaults of the options below:\n{presets}"
     return _parse(TrainConfig, remaining, defaults, description)
 
 
@@ -372,14 +382,29 @@ def train_config_from_json(values: dict[str, Any]) -> TrainConfig:
     for name, value in values.items():
         if name not in known:
             continue
-        if kinds[name] is Path:
-            cleaned[name] = Path(value)
-        else:
-            cleaned[name] = tuple(value) if isinstance(value, list) else value
-    try:
-        return TrainConfig(**cleaned)
-    except TypeError as error:
-        raise UserError(f"The run's settings can't be read: {error}.") from error
+        kind = kinds[name]
+        try:
+            cleaned[name] = Path(value) if kind is Path else tuple(value) if isinstance(value, list) else value
+            _check_kind(name, cleaned[name], kind)
+        except TypeError as error:
+            raise UserError(f"The run's settings can't be read: {error}.") from error
+    return TrainConfig(**cleaned)
+
+
+def _check_kind(name: str, value: Any, kind: Any) -> None:
+    """
+    Raises:
+        TypeError: if a value is none that the field's type allows.
+    """
+    choices = get_args(kind)
+    if get_origin(kind) is Literal:
+        fits = value in choices
+    elif get_origin(kind) is tuple:
+        fits = isinstance(value, tuple) and all(type(each) is int for each in value)
+    else:
+        fits = isinstance(value, Path) if kind is Path else type(value) is kind or (kind is float and type(value) is int)
+    if not fits:
+        raise TypeError(f"{name} can't be {value!r:.60}")
 
 
 def _check_game(config: TrainConfig | EvalConfig) -> None:

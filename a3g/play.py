@@ -17,13 +17,14 @@ from rich.table import Table
 from a3g.config import EvalConfig
 from a3g.errors import UserError
 from a3g.evaluation import Arena, EpisodeResult, results_to_json, wilson_interval
+from a3g.files import write_atomically
 from a3g.game.emulators import FRAMES_PER_SECOND, VISIBLE_HEIGHT, VISIBLE_WIDTH, Emulator, make_emulator
 from a3g.game.rules import FrameHook, Outcome
 from a3g.game.stages import Stage
 from a3g.processes.process import check_gpus, prepare_device
 from a3g.reporting.video import VideoWriter
 from a3g.reporting.window import Window
-from a3g.weights import Weights, load_weights, weights_path, write_atomically
+from a3g.weights import Weights, load_weights, weights_path
 
 # More episodes than this are summed up by stage instead of listed.
 MAX_LISTED_EPISODES = 40
@@ -55,6 +56,8 @@ def evaluate(config: EvalConfig) -> int:
     json_paths = [path for path in (config.json, monitor / "results.json" if config.new_gym_eval else None) if path]
     for path in json_paths:
         _make_folder(path.parent)  # now, not after an hour of episodes
+        if path.is_dir():
+            raise UserError(f"Can't write the results to {path}: it is a folder.")
     console = Console()
     with ExitStack() as stack:
         show = _Show(config, stages, monitor if config.new_gym_eval else config.log_dir / "videos")

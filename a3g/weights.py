@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
-import os
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
 from a3g.errors import UserError
+from a3g.files import Shapes, load_tensors, read_json, save_tensors
 from a3g.game.lane import GameOptions
 from a3g.learning.model import ActorCritic, NetworkSpec
-
-FORMAT_VERSION = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,33 +67,76 @@ def load_weights(path: Path) -> Weights:
     Raises:
         UserError: if it is missing, damaged, of another kind, or its tensors don't fit the network it names.
     """
-    tensors, metadata = load_tensors(path, "weights")
+    described: list[Weights] = []
+
+    def check(shapes: Shapes, metadata: dict[str, str]) -> None:
+        described.append(_described(metadata, path))
+        check_fit(shapes, described[0].network, path)
+
+    tensors, _ = load_tensors(path, "weights", check)
+    for name, tensor in tensors.items():
+        if not bool(tensor.isfinite().all()):
+            raise UserError(f"The weights file {path} is of no use: {name} holds numbers that are not finite.")
+    return dataclasses.replace(described[0], tensors=tensors)
+
+
+def _described(metadata: dict[str, str], path: Path) -> Weights:
+    """What a weights file's texts say, without its tensors."""
     try:
-        network = json.loads(metadata["network"])
+        network = read_json(metadata, "network")
         network["observation_shape"] = tuple(network["observation_shape"])
-        weights = Weights(
-            env_id=metadata["env_id"],
-            network=NetworkSpec(**network),
-            game=GameOptions(**json.loads(metadata["game"])),
-            score=json.loads(metadata["score"]),
-            agent_steps=int(metadata["agent_steps"]),
-            tensors=tensors,
-        )
-        check_fit(weights.tensors, weights.network, path)
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        spec, game = NetworkSpec(**network), GameOptions(**read_json(metadata, "game"))
+        _check_kinds(spec)
+        _check_kinds(game)
+        score = read_json(metadata, "score")
+        check_score(score)
+        return Weights(metadata["env_id"], spec, game, score, int(metadata["agent_steps"]), {})
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"The weights file {path} has no usable description of its network ({error!r}).") from error
-    return weights
 
 
-def check_fit(tensors: Mapping[str, Tensor], network: NetworkSpec, path: Path) -> None:
-    """Compare names and shapes with those of a network, without making it.
+def _check_kinds(described: NetworkSpec | GameOptions) -> None:
+    """
+    Raises:
+        TypeError: if a value is of another kind than its field.
+    """
+    for field in dataclasses.fields(described):
+        value: Any = getattr(described, field.name)
+        kind = type(field.default)
+        fits = type(value) is kind or (kind is float and type(value) is int)
+        if not fits or (kind is tuple and not all(type(each) is int for each in value)):
+            raise TypeError(f"{field.name} can't be {value!r:.50}")
+
+
+def check_score(score: dict[str, Any]) -> None:
+    """See that a score read from a file is one that `a3g.evaluation.sort_key` can order.
+
+    Raises:
+        KeyError, TypeError, ValueError: if not; an empty one is.
+    """
+    if not score:
+        return
+    rates = score["clear_rate"]
+    numbers = [score["mean_clear_rate"], score["mean_progress"], score.get("test_episodes", 1), *rates.values()]
+    if not all(type(number) in (int, float) and math.isfinite(number) for number in numbers):
+        raise ValueError("its score is not made of numbers")
+    if not all(isinstance(stage, str) for stage in (*score["stages_cleared"], *rates)):
+        raise TypeError("its score is not about stages")
+
+
+def check_fit(shapes: Mapping[str, tuple[int, ...]], network: NetworkSpec, path: Path) -> None:
+    """Compare the names and shapes of tensors with those of a network, without making it.
 
     Raises:
         UserError: if they differ.
     """
-    with torch.device("meta"):
-        expected = {name: tuple(tensor.shape) for name, tensor in ActorCritic(network).state_dict().items()}
-    found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    try:
+        with torch.device("meta"):
+            expected = {name: tuple(tensor.shape) for name, tensor in ActorCritic(network).state_dict().items()}
+    except (RuntimeError, OverflowError) as error:
+        reason = str(error).split("\n", maxsplit=1)[0]
+        raise UserError(f"The weights file {path} has no usable description of its network ({reason}).") from error
+    found = dict(shapes)
     if found != expected:
         name = sorted(name for name in {*found, *expected} if found.get(name) != expected.get(name))[0]
         raise UserError(
@@ -105,77 +144,3 @@ def check_fit(tensors: Mapping[str, Tensor], network: NetworkSpec, path: Path) -
             f"{expected.get(name, 'missing')} in the {network.encoder} network asked for; "
             "choose --network, --lstm, --hidden-size, --actions and --stack as in its training."
         )
-
-
-def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    """Write tensors and texts as one safetensors file with a checksum, atomically and through to the disk.
-
-    Raises:
-        OSError: if it can't be written; a file that was there stays as it was, and no half-written one is left.
-    """
-    tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
-    described = {**metadata, "format_version": str(FORMAT_VERSION)}
-    write_atomically(path, save(tensors, {**described, "checksum": _checksum(tensors, described)}))
-
-
-def load_tensors(path: Path, what: str) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Read what `save_tensors` wrote.
-
-    Args:
-        path: the file.
-        what: what it should be, for the error's sentence.
-
-    Raises:
-        UserError: if it is missing, unreadable, damaged, or from a newer version.
-    """
-    if not path.is_file():
-        raise UserError(f"There is no {what} file {path}.")
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-    except (SafetensorError, OSError, ValueError) as error:
-        raise UserError(f"The {what} file {path} is damaged or is none ({error}).") from error
-    version, checksum = metadata.get("format_version"), metadata.pop("checksum", None)
-    if version is None or checksum is None:
-        raise UserError(f"The {what} file {path} was not written by this program.")
-    if version != str(FORMAT_VERSION):
-        raise UserError(f"The {what} file {path} is of version {version}, this program reads {FORMAT_VERSION}.")
-    if checksum != _checksum(tensors, metadata):
-        raise UserError(f"The {what} file {path} is damaged: its checksum does not fit.")
-    return tensors, metadata
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Replace a file's content: a temporary file beside it, through to the disk, then a rename.
-
-    Raises:
-        OSError: if it can't be written; the temporary file is removed.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
-def _checksum(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
-    digest = hashlib.sha256()
-    for name in sorted(metadata):
-        digest.update(json.dumps((name, metadata[name])).encode())
-    for name in sorted(tensors):
-        tensor = tensors[name]
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()

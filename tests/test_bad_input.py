@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import re
@@ -15,10 +16,12 @@ import pytest
 import torch
 
 from a3g.config import TrainConfig
+from a3g.files import load_tensors, save_tensors
 from a3g.learning.model import ActorCritic
-from a3g.processes.checkpoint import CHECKPOINT_NAME, Progress, save_checkpoint
-from a3g.processes.shared import SharedModel
+from a3g.processes.checkpoint import Progress, checkpoint_path, save_checkpoint
+from a3g.processes.shared import SharedCounters, SharedModel
 from a3g.processes.shared import TestBoard as Board
+from a3g.processes.snapshot import Snapshot
 from a3g.weights import save_weights
 
 ROOT = Path(__file__).parent.parent
@@ -47,8 +50,9 @@ def damaged_weights(folder: Path) -> None:
 
 
 def checkpoint(folder: Path) -> Path:
-    path = folder / "logs" / "run" / CHECKPOINT_NAME
-    save_checkpoint(path, SharedModel(ActorCritic(SMALL.network_spec()), SMALL), Board(), Progress(), SMALL)
+    path = checkpoint_path(folder / "logs" / "run", 1)
+    shared = SharedModel(ActorCritic(SMALL.network_spec()), SMALL)
+    save_checkpoint(path, Snapshot(shared, Board(), SharedCounters(1)).tensors, Progress(), SMALL)
     return path
 
 
@@ -57,8 +61,56 @@ def damaged_checkpoint(folder: Path) -> None:
     path.write_bytes(path.read_bytes()[:-100])
 
 
+def again(path: Path, change: Callable[[dict[str, torch.Tensor], dict[str, str]], object]) -> None:
+    """Write a file again with its tensors or texts changed, and a checksum that fits: what only a stranger's file is."""
+    tensors, metadata = load_tensors(path, "test")
+    metadata.pop("format_version")
+    change(tensors, metadata)
+    save_tensors(path, tensors, metadata)
+
+
+def spoil(tensors: dict[str, torch.Tensor]) -> None:
+    """One number among many that is none."""
+    next(tensor for tensor in tensors.values() if tensor.numel() > 100).view(-1)[7] = float("nan")
+
+
+def with_settings(**values: object) -> Callable[[Path], object]:
+    """A checkpoint of a run with such settings."""
+
+    def change(tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> None:
+        metadata["config"] = json.dumps({**json.loads(metadata["config"]), **values})
+
+    return lambda folder: again(checkpoint(folder), change)
+
+
+def with_score(score: str) -> Callable[[Path], object]:
+    """Weights that say they scored this."""
+    return lambda folder: again(small_weights(folder), lambda tensors, metadata: metadata.update(score=score))
+
+
+def giant_weights(folder: Path) -> None:
+    """A header that declares a terabyte."""
+    header = {"w": {"dtype": "F32", "shape": [1 << 38], "data_offsets": [0, 1 << 40]}}
+    data = json.dumps(header).encode()
+    (folder / "giant").write_bytes(len(data).to_bytes(8, "little") + data + bytes(64))
+
+
+def endless_header(folder: Path) -> None:
+    (folder / "endless").write_bytes(b"\xff" * 7 + b"\x7f" + bytes(64))
+
+
+def two_damaged_checkpoints(folder: Path) -> None:
+    for path in (checkpoint(folder), checkpoint_path(folder / "logs" / "run", 2)):
+        path.write_bytes(b"")
+
+
 def a_file(folder: Path) -> None:
     (folder / "file").write_text("mine")
+
+
+def a_folder(folder: Path, name: str) -> None:
+    """Where a file of the run should be."""
+    (folder / "logs" / "run" / name).mkdir(parents=True)
 
 
 # /proc takes no files from anybody, not even from root, for whom permissions do not count.
@@ -79,6 +131,52 @@ CASES = {
     "resume another network": Case("main.py --resume run --network nature", "written with another network", checkpoint),
     "a run of that name": Case("main.py --run-name run", "exists: go on with it by --resume run", checkpoint),
     "resume into another run": Case("main.py --resume logs/run --run-name run", "exists: go on with it by", checkpoint),
+    # -- bad files, beside those above
+    "weights to load with numbers that are none": Case(
+        f"main.py --env {ENV} --load",
+        "holds numbers that are not finite",
+        lambda folder: again(small_weights(folder), lambda tensors, metadata: spoil(tensors)),
+    ),
+    "all checkpoints damaged": Case("main.py --resume run", "None of the 2 checkpoints", two_damaged_checkpoints),
+    "all checkpoints damaged, auto": Case("main.py --resume auto --run-name run", "None of the 2", two_damaged_checkpoints),
+    "a checkpoint with numbers that are none": Case(
+        "main.py --resume run",
+        "holds numbers that are not finite",
+        lambda folder: again(checkpoint(folder), lambda tensors, metadata: spoil(tensors)),
+    ),
+    "weights as checkpoint": Case(
+        f"main.py --resume trained_models/{ENV}.safetensors", "has no readable progress", small_weights
+    ),
+    "settings of the wrong kind": Case("main.py --resume run", "workers can't be 'many'", with_settings(workers="many")),
+    "settings of another game": Case("main.py --resume run", "Unknown environment '../../x'", with_settings(env="../../x")),
+    "a run name that leads elsewhere": Case("main.py --resume run", "a plain folder name", with_settings(run_name="../../x")),
+    "settings that are none": Case(
+        "main.py --resume run",
+        "has no readable config",
+        lambda folder: again(checkpoint(folder), lambda tensors, metadata: metadata.update(config="[" * 50_000)),
+    ),
+    "a folder as config.json": Case(
+        "main.py --run-name run --serial", "Can't write into the run's folder", lambda folder: a_folder(folder, "config.json")
+    ),
+    "eval: a header of a terabyte": Case("gym_eval.py --weights giant", "is damaged or is none", giant_weights),
+    "eval: an endless header": Case("gym_eval.py --weights endless", "is damaged or is none", endless_header),
+    "eval: a score that is none": Case(f"gym_eval.py --env {ENV}", "no usable description", with_score('{"wings": 2}')),
+    "eval: a score of words": Case(
+        f"gym_eval.py --env {ENV}",
+        "no usable description",
+        with_score('{"stages_cleared": [], "clear_rate": {"1-1": "all"}, "mean_clear_rate": 1, "mean_progress": 1}'),
+    ),
+    "eval: an infinite score": Case(
+        f"gym_eval.py --env {ENV}",
+        "no usable description",
+        with_score('{"stages_cleared": [], "clear_rate": {}, "mean_clear_rate": Infinity, "mean_progress": 1}'),
+    ),
+    "eval: a folder as results": Case(
+        f"gym_eval.py --env {ENV} --json results.json",
+        "Can't write",
+        lambda folder: (small_weights(folder), (folder / "results.json").mkdir()),
+    ),
+    # -- the other command
     "eval: unknown env": Case("gym_eval.py --env SuperMarioBros-1-1", "Unknown environment 'SuperMarioBros-1-1'"),
     "eval: no episodes": Case("gym_eval.py --num-episodes 0", "--num-episodes must be at least 1, not 0"),
     "eval: no such GPU": Case(f"gym_eval.py --env {ENV} --gpu-id 99", "There is no GPU 99", small_weights),

@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,39 +16,12 @@ import torch
 from torch import multiprocessing, nn
 
 from a3g.config import TrainConfig
+from a3g.files import load_tensors
 from a3g.learning.model import ActorCritic
 from a3g.processes.shared import STAGE_INDEX, Count, Gauge, SharedCounters, SharedModel, StageCount
 from a3g.processes.worker import Worker, run_worker
 from a3g.reporting.metrics import read_curve
-from a3g.weights import load_tensors
-
-ROOT = Path(__file__).parent.parent
-SUMMARY_KEYS = {
-    "agent_steps",
-    "frames",
-    "seconds",
-    "agent_steps_per_second",
-    "updates",
-    "episodes",
-    "workers",
-    "lanes",
-    "restarts",
-    "skipped_updates",
-    "stages_cleared",
-    "exit_reason",
-}
-# A small network, few lanes and short episodes: everything real, but soon done.
-SMALL: dict[str, Any] = {
-    "env": "SuperMarioBros-1-1-v0",
-    "workers": 2,
-    "lanes": 4,
-    "num_steps": 8,
-    "network": "conv4",
-    "hidden_size": 32,
-    "time_per_stage": 3,
-    "tensorboard_logger": False,
-}
-PATIENCE_SECONDS = 120.0
+from tests.running import PATIENCE_SECONDS, ROOT, SMALL, SUMMARY_KEYS, Start, arguments, newest_checkpoint, summary_of
 
 
 def config(**options: Any) -> TrainConfig:
@@ -317,92 +288,6 @@ def test_two_workers_learn_to_run(options: dict[str, Any]) -> None:
 # -- the command
 
 
-def arguments(folder: Path, *more: str) -> list[str]:
-    command = [
-        sys.executable,
-        str(ROOT / "main.py"),
-        "--log-dir",
-        str(folder / "logs"),
-        "--save-model-dir",
-        str(folder / "models"),
-    ]
-    for name, value in SMALL.items():
-        flag = name.replace("_", "-")
-        command += ([f"--{flag}"] if value else [f"--no-{flag}"]) if isinstance(value, bool) else [f"--{flag}", str(value)]
-    return [*command, *more]
-
-
-class Run:
-    """`python main.py` in a process group of its own."""
-
-    def __init__(self, command: list[str]) -> None:
-        self.process = subprocess.Popen(
-            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-        )
-        self.seen: dict[int, psutil.Process] = {}
-
-    def children(self) -> dict[str, psutil.Process]:
-        """The run's processes by their titles."""
-        titles: dict[str, psutil.Process] = {}
-        for child in psutil.Process(self.process.pid).children(recursive=True):
-            self.seen[child.pid] = child
-            try:
-                titles[" ".join(child.cmdline()).strip()] = child
-            except psutil.NoSuchProcess:
-                continue
-        return titles
-
-    def wait_for(self, what: Callable[[], Any]) -> Any:
-        """Wait until `what` gives something; the run must not end before."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while time.monotonic() < deadline:
-            self.children()
-            found = what()
-            if found:
-                return found
-            assert self.process.poll() is None, self.process.communicate()
-            time.sleep(0.1)
-        raise AssertionError(f"waited in vain; running: {list(self.children())}")
-
-    def finish(self, code: int) -> tuple[str, str]:
-        """Wait for the end; returns stdout and stderr. Nothing may be left running."""
-        out, err = self.process.communicate(timeout=PATIENCE_SECONDS)
-        assert self.process.returncode == code, (out, err)
-        _, living = psutil.wait_procs(self.seen.values(), timeout=10)
-        assert not living
-        return out, err
-
-    def kill(self) -> None:
-        """Whatever a failed test left."""
-        for child in self.seen.values():
-            if child.is_running():
-                child.kill()
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.communicate()
-
-
-@pytest.fixture
-def start() -> Iterator[Callable[[list[str]], Run]]:
-    runs: list[Run] = []
-
-    def starter(command: list[str]) -> Run:
-        runs.append(Run(command))
-        return runs[-1]
-
-    yield starter
-    for run in runs:
-        run.kill()
-
-
-Start = Callable[[list[str]], Run]
-
-
-def summary_of(folder: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads((folder / "summary.json").read_text())
-    return content
-
-
 def test_a_run_survives_a_killed_worker_stops_on_sigterm_and_goes_on(tmp_path: Path, start: Start) -> None:
     folder = tmp_path / "logs" / "run"
     run = start(arguments(tmp_path, "--run-name", "run", "--test-interval", "0.5"))
@@ -439,9 +324,10 @@ def test_a_run_survives_a_killed_worker_stops_on_sigterm_and_goes_on(tmp_path: P
     assert not list(folder.glob(".*")), "remains of files half written"
 
     # --resume: the settings hold, the counters go on, --total-steps counts from the beginning.
-    before = load_tensors(folder / "checkpoint.safetensors", "checkpoint")[0]
+    before = load_tensors(newest_checkpoint(folder), "checkpoint")[0]
     goal = steps + 320
     command = [sys.executable, str(ROOT / "main.py"), "--resume", str(folder), "--total-steps", str(goal)]
+    command += ["--save-model-dir", str(tmp_path / "models")]
     resumed = start(command)
     resumed.finish(0)
     again = summary_of(folder)
@@ -451,7 +337,7 @@ def test_a_run_survives_a_killed_worker_stops_on_sigterm_and_goes_on(tmp_path: P
     assert again["episodes"] >= summary["episodes"]
     assert again["seconds"] > summary["seconds"]
     assert (again["restarts"], again["workers"], again["lanes"]) == (1, 2, 4)
-    after, metadata = load_tensors(folder / "checkpoint.safetensors", "checkpoint")
+    after, metadata = load_tensors(newest_checkpoint(folder), "checkpoint")
     assert float(after["optimizer.step"]) > float(before["optimizer.step"])
     assert not torch.equal(after["model.weights"], before["model.weights"])
     assert json.loads(metadata["progress"])["resumed"] == 1
@@ -468,7 +354,7 @@ def test_ctrl_c_stops_even_a_run_that_is_only_starting(tmp_path: Path, start: St
     summary = summary_of(tmp_path / "logs" / "run")
     assert summary["exit_reason"] == "SIGINT"
     assert summary["restarts"] == 0
-    assert (tmp_path / "logs" / "run" / "checkpoint.safetensors").exists()
+    assert newest_checkpoint(tmp_path / "logs" / "run").exists()
 
 
 def test_children_do_not_outlive_a_killed_launcher(tmp_path: Path, start: Start) -> None:
@@ -500,9 +386,9 @@ def test_a_worker_that_keeps_dying_ends_the_run_with_a_reason(tmp_path: Path, st
             time.sleep(0.05)
     out, _ = run.finish(1)
     summary = summary_of(tmp_path / "logs" / "run")
-    assert summary["exit_reason"] == "a3g train 0 died 3 times in a row, at last by SIGKILL (out of memory?)"
+    assert summary["exit_reason"] == "a3g train 0 died 3 times in a row, at last by SIGKILL"
     assert summary["restarts"] == 2
-    assert (tmp_path / "logs" / "run" / "checkpoint.safetensors").exists()
+    assert newest_checkpoint(tmp_path / "logs" / "run").exists()
     assert out.count("started again") == 2
 
 

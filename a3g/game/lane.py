@@ -139,7 +139,8 @@ class Lane:
         self._buttons = ACTION_SETS[options.actions]
         self._last_action = 0
         self._goes_on = False
-        self._last_frames: list[Image] = []
+        self.last_frames: list[Image] = []
+        """With `two_frame_max`: the cut grey pictures of the last two frames."""
 
     def seed(self, seed: int | np.random.SeedSequence | None) -> None:
         """Make everything random follow from `seed`; the next reset begins an episode, whatever was played before."""
@@ -161,7 +162,7 @@ class Lane:
         self._goes_on = False
         self.outcome = None
         self._attempt, self._progress = str(self.episode.attempted_stage), self.episode.progress
-        self._last_frames = [emulator.grey(_ROWS, _COLUMNS)] if self.options.two_frame_max else []
+        self.last_frames = [emulator.grey(_ROWS, _COLUMNS)] if self.options.two_frame_max else []
         observation[:] = self._picture(emulator)
         self._ram = emulator.ram()
 
@@ -206,14 +207,42 @@ class Lane:
             "attempt_steps": self._attempt_steps,
         }
 
+    def to_values(self) -> dict[str, Any]:
+        """All that the next steps depend on, as plain values; the console and its last frames are not part of it."""
+        return {
+            "random": self.random.bit_generator.state,
+            "outcome": self.outcome,
+            "episode_steps": self._episode_steps,
+            "attempt_steps": self._attempt_steps,
+            "attempt": self._attempt,
+            "progress": self._progress,
+            "last_action": self._last_action,
+            "goes_on": self._goes_on,
+            "stage": self.episode.stage,
+            "episode": self.episode.state(),
+        }
+
+    def go_on(self, values: dict[str, Any], last_frames: Sequence[Image], emulator: Emulator) -> None:
+        """Go on from what `to_values` gave, with the console as it was then."""
+        self.random.bit_generator.state = values["random"]
+        self.outcome = None if values["outcome"] is None else Outcome(values["outcome"])
+        self._episode_steps, self._attempt_steps = values["episode_steps"], values["attempt_steps"]
+        self._attempt, self._progress = values["attempt"], values["progress"]
+        self._last_action, self._goes_on = values["last_action"], values["goes_on"]
+        self._ram = emulator.ram()
+        stage = None if values["stage"] is None else Stage(*values["stage"])
+        self.episode = Episode(self._ram, stage, self.options.time_per_stage, self._after_frame)
+        self.episode.restore(values["episode"])
+        self.last_frames = list(last_frames)
+
     def _after_frame(self, emulator: Emulator) -> None:
         if self.options.two_frame_max:
-            self._last_frames = [*self._last_frames[-1:], emulator.grey(_ROWS, _COLUMNS)]
+            self.last_frames = [*self.last_frames[-1:], emulator.grey(_ROWS, _COLUMNS)]
         if self.on_frame is not None:
             self.on_frame(emulator)
 
     def _picture(self, emulator: Emulator) -> Image:
         """The cut, shrunk grey picture, uint8 (height, width)."""
-        grey = np.maximum(*self._last_frames) if len(self._last_frames) == 2 else emulator.grey(_ROWS, _COLUMNS)
+        grey = np.maximum(*self.last_frames) if len(self.last_frames) == 2 else emulator.grey(_ROWS, _COLUMNS)
         size = (self.options.width, self.options.height)
         return cv2.resize(grey, size, interpolation=cv2.INTER_AREA)  # type: ignore[return-value]

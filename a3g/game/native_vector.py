@@ -16,6 +16,7 @@ from a3g.game.emulators import make_emulator
 from a3g.game.emulators.rom import find_rom
 from a3g.game.lane import ACTION_SETS, PICTURE_CUT, GameOptions, StartStates
 from a3g.game.memory import STATUS_NAMES
+from a3g.game.packing import State, pack_bytes, pack_values, unpack_bytes, unpack_values
 from a3g.game.rewards import REWARD_SCALE
 from a3g.game.rules import Outcome
 from a3g.game.stages import STAGES, Stage
@@ -23,6 +24,8 @@ from a3g.game.vector import Final, MarioVectorEnv, StepResults
 
 _OUTCOMES = np.array([None, *(str(outcome) for outcome in Outcome)], object)
 _STATUSES = np.array(STATUS_NAMES, object)
+# What the lanes' next steps depend on beside the games and the randomness.
+_ARRAYS = ("observations", "goes_on", "last_actions", "variables", "episode_steps", "attempt_steps", "attempt_over")
 _PLAIN_VARIABLES = ("coins", "life", "score", "stage", "time", "world", "x_pos", "y_pos", "progress")
 
 
@@ -101,6 +104,22 @@ class NativeVectorEnv(MarioVectorEnv):
                 final[int(lane)] = self._observations[lane].copy(), info
                 self._reset_lane(int(lane))
         return self._returned_observations(), rewards, terminated, truncated, self._add_final(self._infos(), final)
+
+    def state(self) -> State:
+        return {
+            **{name: getattr(self, f"_{name}").copy() for name in _ARRAYS},
+            **pack_values("random", [random.bit_generator.state for random in self._random]),
+            **pack_bytes("games", [self._batch.save_game(lane) for lane in range(self.num_envs)]),
+        }
+
+    def restore(self, state: State) -> None:
+        for name in _ARRAYS:
+            np.copyto(getattr(self, f"_{name}"), state[name])
+        for random, value in zip(self._random, unpack_values("random", state), strict=True):
+            random.bit_generator.state = value
+        games = unpack_bytes("games", state)
+        for lane in range(self.num_envs):
+            self._batch.load_game(lane, games[lane])
 
     def _seed_lane(self, lane: int, seed: int | np.random.SeedSequence) -> None:
         self._random[lane] = np.random.default_rng(seed)

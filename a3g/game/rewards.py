@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from a3g.game import memory
 from a3g.game.memory import Ram
 from a3g.game.stages import Stage
@@ -50,6 +52,23 @@ class ForwardReward:
         if y < FALLING_HEIGHT:
             reward = FALLING_PENALTY
         return reward
+
+    def state(self) -> dict[str, Any]:
+        """The account as plain values."""
+        return {
+            "progress": self.progress,
+            "furthest": [[*area, x] for area, x in self._furthest.items()],
+            "turns_paid": sorted([*area, page] for area, page in self._turns_paid),
+            "maze": [getattr(self._maze, name) for name in _MazeReading.__slots__],
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on with an account that `state` gave."""
+        self.progress = state["progress"]
+        self._furthest = {(world, stage, kind, offset): x for world, stage, kind, offset, x in state["furthest"]}
+        self._turns_paid = {((world, stage, kind, offset), page) for world, stage, kind, offset, page in state["turns_paid"]}
+        for name, value in zip(_MazeReading.__slots__, state["maze"], strict=True):
+            setattr(self._maze, name, value)
 
     def _right_turn(self, ram: Ram, area: _AreaKey, x: int) -> float:
         """Pays each checkpoint of a maze once, when the ROM has found Mario on the right way there.

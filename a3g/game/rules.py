@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 from a3g.game import memory
 from a3g.game.emulators import Emulator
@@ -65,6 +66,22 @@ class Episode:
     def progress(self) -> int:
         """Pixels of new ground covered in this attempt at a stage."""
         return self._reward.progress
+
+    def state(self) -> dict[str, Any]:
+        """The episode's account as plain values; what it plays is not part of it."""
+        return {
+            "stages_cleared": [list(stage) for stage in self.stages_cleared],
+            "attempted_stage": list(self.attempted_stage),
+            "clock_at_start": self._clock_at_start,
+            "reward": self._reward.state(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on with an account that `state` gave."""
+        self.stages_cleared = [Stage(*stage) for stage in state["stages_cleared"]]
+        self.attempted_stage = Stage(*state["attempted_stage"])
+        self._clock_at_start = state["clock_at_start"]
+        self._reward.restore(state["reward"])
 
     def step(self, emulator: Emulator, buttons: int, frames: int) -> StepResult:
         """Hold `buttons` for `frames` frames, fewer if Mario dies or reaches the end of the stage."""

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from a3g.errors import UserError
 from a3g.game.emulators import FRAMES_PER_SECOND, Image, make_emulator, resolve_emulator
 from a3g.game.lane import GameOptions, Lane, StartStates
+from a3g.game.packing import State, pack_bytes, pack_values, unpack_bytes, unpack_values
 from a3g.game.stages import Stage
 
 StepResults = tuple[Image, NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]
@@ -104,6 +105,18 @@ class MarioVectorEnv(gymnasium.vector.VectorEnv[Image, NDArray[np.int64], NDArra
         return infos
 
     @abstractmethod
+    def state(self) -> State:
+        """Everything that the next steps depend on, as copies: games, episodes, observations, randomness."""
+
+    @abstractmethod
+    def restore(self, state: State) -> None:
+        """Go on from what `state` gave, of an environment made with the same arguments on the same engine.
+
+        Raises:
+            ValueError, KeyError, TypeError: if it was another one's, or is damaged; the environment must be reset then.
+        """
+
+    @abstractmethod
     def _seed_lane(self, lane: int, seed: int | np.random.SeedSequence) -> None:
         """Make everything random in a lane follow from `seed`; its next reset begins an episode."""
 
@@ -167,6 +180,31 @@ class LaneVectorEnv(MarioVectorEnv):
             self._truncated.copy(),
             self._add_final(_batch_infos(infos), final),
         )
+
+    def state(self) -> State:
+        consoles = []
+        for lane, emulator in zip(self.lanes, self._emulators, strict=True):
+            if self._shared:
+                emulator.load(lane.state)
+            consoles.append(emulator.to_bytes())
+        frames = [frame for lane in self.lanes for frame in lane.last_frames]
+        return {
+            "observations": self._observations.copy(),
+            **pack_values("lanes", [lane.to_values() for lane in self.lanes]),
+            **pack_bytes("consoles", consoles),
+            "last_frames": np.stack(frames) if frames else np.zeros((0, 0, 0), np.uint8),
+            "last_frames.numbers": np.array([len(lane.last_frames) for lane in self.lanes]),
+        }
+
+    def restore(self, state: State) -> None:
+        np.copyto(self._observations, state["observations"])
+        consoles, numbers = unpack_bytes("consoles", state), state["last_frames.numbers"].tolist()
+        frames = iter(state["last_frames"])
+        lanes = zip(self.lanes, unpack_values("lanes", state), consoles, numbers, strict=True)
+        for i, (lane, values, console, number) in enumerate(lanes):
+            self._emulators[i].from_bytes(console)
+            lane.go_on(values, [next(frames).copy() for _ in range(number)], self._emulators[i])
+            self._leave(lane, i)
 
     def close_extras(self, **kwargs: Any) -> None:
         for emulator in set(self._emulators):

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from a3g.config import TrainConfig
 from a3g.game.emulators import Image, resolve_emulator
@@ -34,12 +35,23 @@ def make_collector(
     seed: int,
     precision: torch.dtype,
     clock: PhaseClock,
+    on_step: Callable[[], None],
 ) -> Collector | GroupCollector:
     """What plays a worker's lanes, in as many environments as `lane_groups` says."""
     if device.type == "cpu":
-        return Collector(envs[0], config.num_steps, config.gamma, device, seed, clock)
+        return Collector(envs[0], config.num_steps, config.gamma, device, seed, clock, on_step)
     return GroupCollector(
-        model, envs, config.num_steps, config.gamma, device, seed, precision, config.gpu_graphs, config.gpu_pinned, clock
+        model,
+        envs,
+        config.num_steps,
+        config.gamma,
+        device,
+        seed,
+        precision,
+        config.gpu_graphs,
+        config.gpu_pinned,
+        clock,
+        on_step,
     )
 
 
@@ -66,6 +78,7 @@ class GroupCollector:
         graphs: bool = False,
         pinned: bool = False,
         clock: PhaseClock | None = None,
+        on_step: Callable[[], None] = lambda: None,
     ) -> None:
         """
         Args:
@@ -79,8 +92,9 @@ class GroupCollector:
             graphs: act by CUDA graphs.
             pinned: let what crosses to and from the GPU lie in page-locked memory.
             clock: told what is emulator and what is acting; waiting for the GPU is acting.
+            on_step: called after every step of a group, as a sign of life.
         """
-        self._model, self._clock = model, clock or PhaseClock()
+        self._model, self._clock, self._on_step = model, clock or PhaseClock(), on_step
         self._random = torch.Generator(device).manual_seed(seed)
         lanes = sum(env.num_envs for env in envs)
         observations = torch.zeros(num_steps, lanes, *envs[0].options.observation_shape, dtype=torch.uint8, device=device)
@@ -106,6 +120,20 @@ class GroupCollector:
             books = self._rewards.numpy()[:, part], self._dones.numpy()[:, part]
             self._groups.append(_Group(model, env, self._rollout, part, books, self._random, gamma, precision, graphs, pinned))
 
+    def state(self) -> dict[str, Tensor]:
+        """Everything that the next rollout depends on but the model, as copies on the CPU; call it between rollouts."""
+        state = {"random": self._random.get_state()}
+        for i, group in enumerate(self._groups):
+            state |= {f"group{i}.{name}": tensor for name, tensor in group.state().items()}
+        return state
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Go on from what `state` gave, of a collector of the same games; raises as `MarioVectorEnv.restore`."""
+        self._random.set_state(state["random"])
+        for i, group in enumerate(self._groups):
+            prefix = f"group{i}."
+            group.restore({name[len(prefix) :]: each for name, each in state.items() if name.startswith(prefix)})
+
     @torch.no_grad()
     def collect(self, model: ActorCritic, keep_graph: bool = False) -> Rollout:
         """Play T agent steps in every lane.
@@ -127,6 +155,7 @@ class GroupCollector:
                 self._clock.lap(Phase.ACTING)
                 group.step_games(t, rollout.episodes)
                 self._clock.lap(Phase.EMULATOR)
+                self._on_step()
                 if t < last:
                     group.act(t + 1)
                 else:
@@ -186,6 +215,23 @@ class _Group:
         if graphs:
             self._act = Graphed(self._choose_actions, device, generators=[random], restored=[self._state])
             self._evaluate = Graphed(self._value_what_follows, device)
+
+    def state(self) -> dict[str, Tensor]:
+        state = {f"env.{name}": torch.from_numpy(array.copy()) for name, array in self.env.state().items()}
+        return {
+            **state,
+            "recurrent": self._state.cpu().clone(),
+            "observations": self._seen_there.clone(),
+            "first_steps": self._resets_there.clone(),
+            "returns": torch.from_numpy(self._returns.copy()),
+        }
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        self.env.restore({name[4:]: tensor.numpy() for name, tensor in state.items() if name.startswith("env.")})
+        self._state.copy_(state["recurrent"])
+        self._seen_there.copy_(state["observations"])
+        self._resets_there.copy_(state["first_steps"])
+        self._returns[:] = state["returns"].numpy()
 
     def begin(self) -> None:
         """Begin a rollout with its first actions."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,6 +75,7 @@ class Collector:
         device: torch.device,
         seed: int,
         clock: PhaseClock | None = None,
+        on_step: Callable[[], None] = lambda: None,
     ) -> None:
         """
         Args:
@@ -83,8 +85,9 @@ class Collector:
             device: where the model is and the rollout's tensors shall be.
             seed: of the choice of actions and the first reset.
             clock: told what is emulator and what is acting.
+            on_step: called after every step, as a sign of life.
         """
-        self._env, self._gamma, self._device = env, gamma, device
+        self._env, self._gamma, self._device, self._on_step = env, gamma, device, on_step
         self._clock = clock or PhaseClock()
         lanes = env.num_envs
         self._random = torch.Generator(device).manual_seed(seed)
@@ -106,6 +109,28 @@ class Collector:
             episodes=[],
         )
         self._first_steps = torch.ones(lanes, dtype=torch.bool, device=device)
+
+    def state(self) -> dict[str, Tensor]:
+        """Everything that the next rollout depends on but the model, as copies."""
+        state = {f"env.{name}": torch.from_numpy(array.copy()) for name, array in self._env.state().items()}
+        if self._state is not None:
+            state["recurrent"] = self._state.clone()
+        return {
+            **state,
+            "random": self._random.get_state(),
+            "observations": self._observations.clone(),
+            "returns": torch.from_numpy(self._returns.copy()),
+            "first_steps": self._first_steps.clone(),
+        }
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Go on from what `state` gave, of a collector of the same games; raises as `MarioVectorEnv.restore`."""
+        self._env.restore({name[4:]: tensor.numpy() for name, tensor in state.items() if name.startswith("env.")})
+        self._random.set_state(state["random"])
+        self._observations.copy_(state["observations"])
+        self._state = state["recurrent"].to(self._device) if "recurrent" in state else None
+        self._returns[:] = state["returns"].numpy()
+        self._first_steps = state["first_steps"].to(self._device)
 
     @torch.no_grad()
     def collect(self, model: ActorCritic, keep_graph: bool = False) -> Rollout:
@@ -151,6 +176,7 @@ class Collector:
         self._clock.lap(Phase.ACTING)
         observations, rewards, terminated, truncated, infos = self._env.step(actions)
         self._clock.lap(Phase.EMULATOR)
+        self._on_step()
         self._observations = torch.from_numpy(observations)
         self._rewards[t] = rewards
         self._dones[t] = terminated | truncated

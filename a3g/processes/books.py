@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from a3g.config import TrainConfig
+from a3g.files import write_atomically
 from a3g.processes.checkpoint import Progress, count_progress
 from a3g.processes.shared import STAGE_INDEX, Gauge, SharedCounters, SharedModel, StageCount, TestBoard
-from a3g.reporting.status import RunStatus, StageStatus
-from a3g.weights import write_atomically
+from a3g.reporting.status import RunStatus, SavingStatus, StageStatus
 
 SUMMARY_NAME = "summary.json"
 
@@ -26,19 +27,27 @@ class Run:
     counters: SharedCounters
     board: TestBoard
     earlier: Progress
+    """Counters that are in no worker's row."""
+    resumed_from: Path | None
+    lock: int
+    """Descriptor that keeps other launchers out of the folder."""
+
+    def close(self) -> None:
+        """Leave the folder to others."""
+        os.close(self.lock)
 
     def seconds(self) -> float:
         """Since the first worker's first step, 0 before."""
         started = self.counters.started[self.counters.started > 0]
         return time.time() - float(started.min()) if len(started) else 0.0
 
-    def progress(self, restarts: int) -> Progress:
-        return count_progress(self.counters, self.earlier, self.seconds(), restarts)
+    def progress(self, restarts: int, restored: int) -> Progress:
+        progress = count_progress(self.counters, self.earlier, self.seconds(), restarts, restored)
+        return replace(progress, saved_at=time.time())
 
 
-def read_status(run: Run, restarts: int) -> RunStatus:
+def read_status(run: Run, progress: Progress, saving: SavingStatus, last_trouble: str) -> RunStatus:
     """The run as it stands now."""
-    progress = run.progress(restarts)
     working = run.counters.gauges[run.counters.gauges[:, Gauge.RESIDENT_BYTES] > 0]
     gauges = working.mean(0) if len(working) else run.counters.gauges[0]
     return RunStatus(
@@ -62,6 +71,9 @@ def read_status(run: Run, restarts: int) -> RunStatus:
         tests=int(run.board.tests),
         tested_agent_steps=int(run.board.agent_steps),
         stages=tuple(status for stage in STAGE_INDEX if (status := _stage_status(run, stage)) is not None),
+        restored=progress.restored,
+        last_trouble=last_trouble,
+        saving=saving,
     )
 
 
@@ -91,9 +103,8 @@ def _stage_status(run: Run, stage: str) -> StageStatus | None:
     )
 
 
-def write_summary(run: Run, reason: str, restarts: int) -> None:
+def write_summary(run: Run, reason: str, progress: Progress) -> None:
     """Write `summary.json`; its keys are a contract with other tools."""
-    progress = run.progress(restarts)
     cleared = [stage for i, stage in enumerate(STAGE_INDEX) if run.board.best_cleared[i]]
     summary = {
         "agent_steps": progress.agent_steps,

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
 import os
 import signal
-import tempfile
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from multiprocessing import resource_tracker
-from pathlib import Path
+from multiprocessing.process import BaseProcess
 from types import FrameType
 from typing import Any
 
@@ -17,25 +17,31 @@ import setproctitle
 import torch
 from torch import multiprocessing
 
-from a3g.config import TrainConfig, to_json
+from a3g.config import TrainConfig
 from a3g.errors import UserError
-from a3g.game.emulators import resolve_emulator
-from a3g.learning.model import ActorCritic
+from a3g.files import remove_remains
 from a3g.processes.books import Run, read_status, write_summary
-from a3g.processes.checkpoint import CHECKPOINT_NAME, Progress, find_checkpoint, load_checkpoint, save_checkpoint
-from a3g.processes.process import check_gpus, describe_gpus
-from a3g.processes.shared import SharedCounters, SharedModel, TestBoard
+from a3g.processes.checkpoint import Progress, leaving_path, worker_path
+from a3g.processes.heartbeat import Pulse
+from a3g.processes.prepare import prepare_run
+from a3g.processes.process import STOP_SIGNALS, describe_computing, describe_gpus
+from a3g.processes.saver import Saver
+from a3g.processes.shared import Count
 from a3g.processes.supervisor import Child, Supervisor
 from a3g.processes.tester import run_tester
 from a3g.processes.worker import Worker, run_worker
+from a3g.processes.worker_state import load_worker_state
 from a3g.reporting.status import RunStatus
 from a3g.reporting.watch import Watcher
-from a3g.weights import check_fit, load_weights, weights_path, write_atomically
 
 POLL_SECONDS = 0.2
+URGENT_POLL_SECONDS = 0.002
+# Updates that were left out are spoken of this often at most; they are counted all the time.
+SKIPPED_SECONDS = 60.0
+# The tester gives way to the workers, and may get next to nothing of a busy machine.
+TESTER_PATIENCE = 5.0
 # Exit codes beside 0 (the run's goal reached) and 2 (a user's mistake), as shells use them: 128 + signal number.
 EXIT_FAILURE = 1
-_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def train(config: TrainConfig) -> int:
@@ -46,37 +52,13 @@ def train(config: TrainConfig) -> int:
     """
     setproctitle.setproctitle("a3g launch")
     torch.set_num_threads(1)
-    run = _prepare(replace(config, workers=1) if config.serial else config)
-    for line in describe_gpus(run.config, torch.cuda.device_count()):
+    run = prepare_run(replace(config, workers=1) if config.serial else config)
+    for line in (describe_computing(run.config), *describe_gpus(run.config, torch.cuda.device_count())):
         print(f"a3g: {line}", flush=True)
-    return _train_serially(run) if config.serial else _Launcher(run).run()
-
-
-def _prepare(config: TrainConfig) -> Run:
-    """Check everything that can be checked, then make the run's folder and the shared model."""
-    resolve_emulator(config.emulator)
-    check_gpus(config.gpu_ids)
-    torch.manual_seed(config.seed)
-    model = ActorCritic(config.network_spec())
-    checkpoint = find_checkpoint(config.resume, config.log_dir) if config.resume else None
-    if config.load and checkpoint is None:
-        path = weights_path(config.load_model_dir, config.env)
-        weights = load_weights(path)
-        check_fit(weights.tensors, model.spec, path)
-        model.load_state_dict(weights.tensors)
-    shared, board, counters = SharedModel(model, config), TestBoard(), SharedCounters(config.workers)
-    earlier = load_checkpoint(checkpoint, shared, board) if checkpoint is not None else Progress()
-    earlier = replace(earlier, resumed=earlier.resumed + (checkpoint is not None))
-    board.cleared_all.zero_()  # to be shown again: stages and settings may have changed
-    counters.earlier_steps.fill_(earlier.agent_steps)
-    folder = checkpoint.parent if checkpoint is not None and not config.run_name else _run_folder(config)
-    _check_writable(folder)
-    _check_writable(config.save_model_dir)
     try:
-        write_atomically(folder / "config.json", json.dumps(to_json(config), indent=1).encode())
-    except OSError as error:
-        raise UserError(f"Can't write into the run's folder {folder}: {error.strerror}.") from error
-    return Run(config, folder, shared, counters, board, earlier)
+        return _train_serially(run) if config.serial else _Launcher(run).run()
+    finally:
+        run.close()
 
 
 class _Launcher:
@@ -85,47 +67,52 @@ class _Launcher:
     def __init__(self, run: Run) -> None:
         self.run_ = run
         self._context = multiprocessing.get_context("spawn")
-        children = [Child("a3g test", self._start_tester)]
-        children += [Child(f"a3g train {i}", self._worker_starter(i)) for i in range(run.config.workers)]
-        self._supervisor = Supervisor(children)
+        children = [self._tester(), *(self._worker(i) for i in range(run.config.workers))]
+        self._supervisor = Supervisor(children, run.config.silence_limit)
         self._watcher = Watcher(run.config, run.folder)
-        self._signal: signal.Signals | None = None
+        self._last_trouble = ""
+        self._skipped, self._skipped_at = self._progress().skipped_updates, time.monotonic()
+        self._saver = Saver(run, self._progress, self._say, time.monotonic())
 
     def run(self) -> int:
         """Start everything, watch it until there is a reason to stop, and leave everything saved."""
-        previous = {number: signal.signal(number, self._on_signal) for number in _STOP_SIGNALS}
+        reason, failed = "stopped before it began", True
         # Children must not make threads of their own: one process, one core.
         os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1")
-        reason, failed = "stopped before it began", True
-        try:
-            self._supervisor.start(time.monotonic())
-            with self._watcher:
-                reason, failed = self._watch()
-        finally:
-            self.run_.counters.stop.fill_(1)
-            self._supervisor.join()
-            self._save_checkpoint()
-            self._say_messages()
-            write_summary(self.run_, reason, self._supervisor.restarts)
-            for number, handler in previous.items():
-                signal.signal(number, handler)
+        with _stop_signals() as self._signals:
+            try:
+                if self.run_.resumed_from is None:  # from now on there is something to go on with
+                    self._saver.save_at_once()
+                self._supervisor.start(time.monotonic())
+                with self._watcher:
+                    reason, failed = self._watch()
+            finally:
+                self._say_messages()
+                self.run_.counters.stop.fill_(1)
+                self.run_.counters.gate.open()
+                self._supervisor.join()
+                self._saver.save_at_once()
+                self._say_messages()
+                write_summary(self.run_, reason, self._progress())
         self._watcher.say_end(self._status(), reason)
-        if self._signal is not None:
-            return 128 + self._signal
+        if self._signals:
+            return 128 + self._signals[0]
         return EXIT_FAILURE if failed else 0
 
     def _watch(self) -> tuple[str, bool]:
         """Returns why the run ends, and whether that is a failure."""
         config = self.run_.config
-        next_checkpoint = time.monotonic() + config.checkpoint_interval
         while True:
-            time.sleep(POLL_SECONDS)
+            time.sleep(URGENT_POLL_SECONDS if self._saver.is_urgent else POLL_SECONDS)
             now = time.monotonic()
-            if self._signal is not None:  # first, since it may have ended children too, which are not to be restarted
-                return self._signal.name, False
+            if self._signals:  # first, since it may have ended children too, which are not to be restarted
+                return self._signals[0].name, False
+            self._saver.poll(now)
             trouble = self._supervisor.check(now)
             self._say_messages()
-            self._watcher.update(self._status())
+            if not self._saver.is_urgent:
+                self._say_skipped(now)
+                self._watcher.update(self._status())
             if trouble is not None:
                 return trouble, True
             if self._supervisor.all_finished("a3g train"):
@@ -134,46 +121,69 @@ class _Launcher:
                 return "cleared every stage asked for", False
             if config.max_minutes and self.run_.seconds() >= 60 * config.max_minutes:
                 return f"max_minutes {config.max_minutes:g} reached", False
-            if now >= next_checkpoint:
-                self._save_checkpoint()
-                next_checkpoint = now + config.checkpoint_interval
+
+    def _progress(self) -> Progress:
+        saver, supervisor = getattr(self, "_saver", None), self._supervisor
+        return self.run_.progress(supervisor.restarts, saver.restored if saver is not None else 0)
 
     def _status(self) -> RunStatus:
-        return read_status(self.run_, self._supervisor.restarts)
+        return read_status(self.run_, self._progress(), self._saver.status(), self._last_trouble)
 
-    def _save_checkpoint(self) -> None:
-        run = self.run_
-        try:
-            progress = run.progress(self._supervisor.restarts)
-            save_checkpoint(run.folder / CHECKPOINT_NAME, run.shared, run.board, progress, run.config)
-        except OSError as error:
-            self._supervisor.messages.append(f"could not save a checkpoint: {error}")
+    def _say(self, message: str) -> None:
+        self._last_trouble = f"{time.strftime('%H:%M:%S')} {message}"
+        self._watcher.say(message)
 
     def _say_messages(self) -> None:
         for message in self._supervisor.messages:
-            self._watcher.say(message)
+            self._say(message)
         self._supervisor.messages.clear()
 
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        self._signal = signal.Signals(number)
+    def _say_skipped(self, now: float) -> None:
+        """Gradients that were not finite: each is counted, but they may come by the thousand."""
+        skipped = self._progress().skipped_updates
+        if skipped > self._skipped and now - self._skipped_at >= SKIPPED_SECONDS:
+            self._say(f"left out {skipped - self._skipped:,} updates whose gradients were not finite")
+            self._skipped, self._skipped_at = skipped, now
 
-    def _start_tester(self, restarts: int) -> Any:
-        run = self.run_
-        return self._spawn("a3g test", run_tester, (run.config, run.shared, run.counters, run.board, run.folder))
+    def _after_death(self, process: BaseProcess) -> bool:
+        """Clear up after a process; returns whether damaged weights may have been its end."""
+        with contextlib.suppress(OSError):
+            remove_remains(self.run_.folder)
+        return self._saver.check_health(time.monotonic())
 
-    def _worker_starter(self, worker: int) -> Any:
+    def _tester(self) -> Child:
+        run, heartbeats, number = self.run_, self.run_.counters.heartbeats, self.run_.config.workers
+
         def start(restarts: int) -> Any:
-            run = self.run_
-            arguments = (worker, run.config, run.shared, run.counters, run.earlier.resumed + restarts)
-            return self._spawn(f"a3g train {worker}", run_worker, arguments)
+            return self._spawn("a3g test", run_tester, (run.config, run.shared, run.counters, run.board, run.folder))
 
-        return start
+        pulse = Pulse(heartbeats, number)
+        return Child("a3g test", start, pulse, lambda: heartbeats.count(number), TESTER_PATIENCE, self._after_death)
+
+    def _worker(self, number: int) -> Child:
+        run, counters, title = self.run_, self.run_.counters, f"a3g train {number}"
+
+        def start(restarts: int) -> Any:
+            # A worker that died begins new games: those of the checkpoint are long past, or may be what it died of.
+            resumed_from = run.resumed_from if restarts == 0 else None
+            restart = run.earlier.resumed + restarts
+            arguments = (number, run.config, run.shared, counters, restart, run.folder, resumed_from)
+            return self._spawn(title, run_worker, arguments)
+
+        def clear_up(process: BaseProcess) -> bool:
+            counters.gate.forget(number)
+            with contextlib.suppress(OSError):
+                leaving_path(run.folder, number).unlink(missing_ok=True)
+            return self._after_death(process)
+
+        pulse = Pulse(counters.heartbeats, number)
+        return Child(title, start, pulse, lambda: int(counters.counts[number, Count.AGENT_STEPS]), on_death=clear_up)
 
     def _spawn(self, title: str, target: Any, arguments: tuple[Any, ...]) -> Any:
         process = self._context.Process(target=target, args=arguments, name=title, daemon=True)
         resource_tracker.ensure_running()  # now, since starting it unblocks signals
-        # A child inherits what is blocked: Ctrl-C, which reaches every process of the terminal, is the launcher's.
-        unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        # A child inherits what is blocked, until it is ready for signals.
+        unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
         try:
             process.start()
         finally:
@@ -182,48 +192,41 @@ class _Launcher:
 
 
 def _train_serially(run: Run) -> int:
-    """One worker in this process, no tester; the same worker code."""
+    """One worker in this process, no tester; the same worker code. Saved when it ends."""
     gpu = run.config.gpu_ids[0]
     device = torch.device("cpu") if gpu < 0 else torch.device("cuda", gpu)
     if gpu >= 0:
         torch.cuda.set_device(device)  # everything on this GPU, so that no other gets a context
-    worker = Worker(0, run.config, run.shared, run.counters, device, run.earlier.resumed)
-    received: list[signal.Signals] = []
-
-    def on_signal(number: int, frame: FrameType | None) -> None:
-        received.append(signal.Signals(number))
-        run.counters.stop.fill_(1)
-
-    previous = {number: signal.signal(number, on_signal) for number in _STOP_SIGNALS}
+    worker = Worker(0, run.config, run.shared, run.counters, device, run.earlier.resumed, run.folder)
+    if run.resumed_from is not None:
+        try:
+            load_worker_state(worker_path(run.resumed_from, 0), worker)
+        except UserError as error:
+            print(f"a3g: begins new games: {error}")
+    saver = Saver(run, lambda: run.progress(0, 0), lambda message: print(f"a3g: {message}"), time.monotonic())
     reason = "stopped by an error"
-    try:
-        worker.run()
-        reason = received[0].name if received else f"total_steps {run.config.total_steps} reached"
-    finally:
-        save_checkpoint(run.folder / CHECKPOINT_NAME, run.shared, run.board, run.progress(0), run.config)
-        write_summary(run, reason, 0)
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+    with _stop_signals(lambda: run.counters.stop.fill_(1)) as received:
+        try:
+            worker.run()
+            reason = received[0].name if received else f"total_steps {run.config.total_steps} reached"
+        finally:
+            saver.save_at_once()
+            write_summary(run, reason, run.progress(0, 0))
     return 128 + received[0] if received else 0
 
 
-def _run_folder(config: TrainConfig) -> Path:
-    name = config.run_name or f"{config.env}_{time.strftime('%Y-%m-%d_%H-%M-%S')}"
-    folder = config.log_dir / name
-    if (folder / CHECKPOINT_NAME).exists():
-        raise UserError(f"The run {folder} exists: go on with it by --resume {name}, or choose another --run-name.")
-    return folder
+@contextlib.contextmanager
+def _stop_signals(on_signal: Callable[[], Any] = lambda: None) -> Iterator[list[signal.Signals]]:
+    """Collect the signals that tell a run to stop, instead of ending by them; the first is the one that counts."""
+    received: list[signal.Signals] = []
 
+    def handle(number: int, frame: FrameType | None) -> None:
+        received.append(signal.Signals(number))
+        on_signal()
 
-def _check_writable(folder: Path) -> None:
-    """See that a folder can be written into, or be made; nothing stays behind.
-
-    Raises:
-        UserError: if not.
-    """
+    previous = {number: signal.signal(number, handle) for number in STOP_SIGNALS}
     try:
-        existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-        with tempfile.TemporaryFile(dir=existing):
-            pass
-    except OSError as error:
-        raise UserError(f"Can't write into the folder {folder}: {error.strerror}.") from error
+        yield received
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

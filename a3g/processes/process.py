@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
-import threading
 from collections.abc import Sequence
 
 import psutil
@@ -14,7 +12,12 @@ import torch
 
 from a3g.config import TrainConfig
 from a3g.errors import UserError
-from a3g.learning.precision import prepare_gpu_arithmetic
+from a3g.game.emulators import resolve_emulator
+from a3g.learning.precision import prepare_gpu_arithmetic, resolve_precision
+from a3g.processes.lifeline import end_with_parent
+
+# What tells a run to stop: Ctrl-C, and what schedulers send before they take the machine away.
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
 def prepare_process(title: str, gpu_id: int = -1) -> torch.device:
@@ -28,12 +31,14 @@ def prepare_process(title: str, gpu_id: int = -1) -> torch.device:
     Returns:
         the device that the process computes on
     """
+    end_with_parent()
     setproctitle.setproctitle(title)
-    # Ctrl-C reaches every process of the terminal; only the launcher decides what it means.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Signals reach every process of a terminal or of a batch job; only the launcher decides what they mean.
+    for number in (signal.SIGINT, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
     torch.set_num_threads(1)
-    _end_with_parent()
     return prepare_device(gpu_id)
 
 
@@ -62,6 +67,17 @@ def check_gpus(gpu_ids: Sequence[int]) -> None:
             raise UserError(f"There is no GPU {gpu}: {there}; use -1 for the CPU.")
 
 
+def describe_computing(config: TrainConfig) -> str:
+    """On what the games run and, on the CPU, in what the networks compute; for people."""
+    games = f"the games run on {resolve_emulator(config.emulator)}"
+    if max(config.gpu_ids) >= 0:  # to ask a GPU would make a context on it
+        return f"{games}."
+    precision = "bfloat16" if resolve_precision(config.precision, torch.device("cpu")) is torch.bfloat16 else "float32"
+    reasons = {"bfloat16": "which this processor computes in", "float32": "since this processor does not compute in bfloat16"}
+    why = f", {reasons[precision]}" if config.precision == "auto" else ""
+    return f"{games}; the networks compute in {precision}{why}."
+
+
 def describe_gpus(config: TrainConfig, found: int) -> list[str]:
     """What a run makes of the machine's GPUs, for people; nothing on a machine without.
 
@@ -82,19 +98,6 @@ def describe_gpus(config: TrainConfig, found: int) -> list[str]:
         everyone = " ".join(map(str, range(found)))
         lines.append(f"{subject} idle: --gpu-ids {everyone} deals the workers out to every GPU here.")
     return lines
-
-
-def _end_with_parent() -> None:
-    """Let this process end when its parent is gone, killed without a chance to tell it to stop."""
-    parent = multiprocessing.parent_process()
-    if parent is None:
-        return
-
-    def wait() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()
 
 
 def gpu_bytes(device: torch.device) -> int:

@@ -14,6 +14,8 @@ from a3g.game.rules import Outcome
 from a3g.game.stages import STAGES
 from a3g.learning.flat import FlatModel
 from a3g.learning.model import ActorCritic
+from a3g.processes.gate import Gate
+from a3g.processes.heartbeat import Heartbeats
 from a3g.reporting.phases import Phase
 from shared_optim import SharedAdam, SharedRMSprop, to_shared_memory
 
@@ -82,7 +84,10 @@ class SharedCounters:
     started: Tensor = field(init=False)
     """float64 (workers,), time.time() of each worker's first step, else 0."""
     earlier_steps: Tensor = field(init=False)
-    """int64 scalar: agent steps of the run before it was resumed."""
+    """int64 scalar: agent steps of the run that are in none of the rows of `counts`."""
+    heartbeats: Heartbeats = field(init=False)
+    """The workers' and, as the last, the tester's."""
+    gate: Gate = field(init=False)
 
     def __post_init__(self) -> None:
         self.counts = shared_zeros(self.workers, len(Count), dtype=torch.int64)
@@ -92,9 +97,11 @@ class SharedCounters:
         self.stop = shared_zeros(dtype=torch.uint8)
         self.started = shared_zeros(self.workers)
         self.earlier_steps = shared_zeros(dtype=torch.int64)
+        self.heartbeats = Heartbeats(self.workers + 1)
+        self.gate = Gate(self.workers)
 
     def total(self, count: Count) -> int:
-        """A counter summed over the workers, of this start of the run."""
+        """A counter summed over the workers' rows."""
         return int(self.counts[:, count].sum())
 
     @property
@@ -116,6 +123,8 @@ class TestBoard:
     """Whether a test cleared every stage asked for."""
     best_cleared: Tensor = field(default_factory=lambda: shared_zeros(len(STAGES), dtype=torch.uint8))
     """The stages that the best weights cleared."""
+    ever_cleared: Tensor = field(default_factory=lambda: shared_zeros(len(STAGES), dtype=torch.uint8))
+    """The stages that any weights of the run cleared in a test."""
 
 
 class SharedModel:

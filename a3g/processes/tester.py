@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,14 @@ import torch
 from a3g.config import TrainConfig
 from a3g.errors import UserError
 from a3g.evaluation import Arena, EpisodeResult, Score, results_to_json, score_episodes, sort_key, wilson_interval
+from a3g.files import write_atomically
 from a3g.game.emulators import make_emulator
 from a3g.game.rules import Outcome
 from a3g.learning.flat import FlatModel
 from a3g.learning.model import ActorCritic
 from a3g.processes.process import prepare_process
 from a3g.processes.shared import STAGE_INDEX, SharedCounters, SharedModel, StageCount, TestBoard
-from a3g.weights import load_weights, save_weights, weights_path, write_atomically
+from a3g.weights import load_weights, save_weights, weights_path
 
 BEST_NAME = "best.safetensors"
 SCORECARD_NAME = "scorecard.json"
@@ -39,6 +41,7 @@ def run_tester(config: TrainConfig, shared: SharedModel, counters: SharedCounter
         tester.test()
         wake = time.monotonic() + config.test_interval
         while time.monotonic() < wake and not counters.stop:
+            counters.heartbeats.beat(counters.workers)
             time.sleep(0.1)
 
 
@@ -65,8 +68,10 @@ class Tester:
         # Without episodic life a stage is an episode, as in gym_eval.py.
         self._options = replace(config.game_options(), episodic_life=False)
         self._arena = Arena(make_emulator(config.emulator), self._options, device)
-        self._best = _recorded_score(folder / BEST_NAME)
-        self._ever_cleared = {stage for stage, rate in self._best.get("clear_rate", {}).items() if rate > 0}
+        self._best = _load_best(folder / BEST_NAME)
+        for name, rate in self._best_score.get("clear_rate", {}).items():
+            if rate > 0 and name in STAGE_INDEX:
+                board.ever_cleared[STAGE_INDEX[name]] = 1
 
     def test(self) -> None:
         """One test of the newest weights."""
@@ -75,41 +80,56 @@ class Tester:
         stages = list(self._config.test_stages())
         # The same starts in every test, so that scores can be compared: seeds are the stage's own.
         results = self._play(stages, seed=self._config.seed)
-        self._ever_cleared |= {result.stage for result in results if result.outcome == Outcome.CLEARED}
+        for result in results:
+            if result.outcome == Outcome.CLEARED:
+                self._board.ever_cleared[STAGE_INDEX[result.stage]] = 1
         for stage in stages if self._config.test_episodes > 1 else []:
-            if str(stage) not in self._ever_cleared:
+            if not self._board.ever_cleared[STAGE_INDEX[str(stage)]]:
                 continue
             further = [stage] * (self._config.test_episodes - 1)
             results += self._play(further, seed=self._config.seed + FURTHER_SEEDS * (1 + STAGE_INDEX[str(stage)]))
         if self._counters.stop:  # interrupted, not a whole test
             return
         score = score_episodes(results, self._config.clear_rate)
-        if sort_key(score.to_json()) > sort_key(self._best):
-            self._keep(score, agent_steps)
+        if sort_key(score.to_json()) > sort_key(self._best_score):
+            described = {**score.to_json(), "test_episodes": self._config.test_episodes}
+            self._best = _Best(copy.deepcopy(self._model), described, agent_steps)
+            for name, i in STAGE_INDEX.items():
+                self._board.best_cleared[i] = name in score.stages_cleared
+        self._save_best()
         self._publish(score, results, agent_steps)
 
     def _play(self, stages: list[Any], seed: int) -> list[EpisodeResult]:
         # In float32, whatever the workers compute in: as gym_eval.py plays.
-        return self._arena.play(self._model, stages, seed, stop=lambda: bool(self._counters.stop))
+        return self._arena.play(self._model, stages, seed, stop=self._beat)
 
-    def _keep(self, score: Score, agent_steps: int) -> None:
-        """Save the best weights of the run, and into --save-model-dir unless the file there is proven as good."""
-        best = {**score.to_json(), "test_episodes": self._config.test_episodes}
+    def _beat(self) -> bool:
+        """A sign of life before every step; returns whether to stop."""
+        self._counters.heartbeats.beat(self._counters.workers)
+        return bool(self._counters.stop)
+
+    @property
+    def _best_score(self) -> dict[str, Any]:
+        return self._best.score if self._best is not None else {}
+
+    def _save_best(self) -> None:
+        """See that the best weights are in the run's folder, and in --save-model-dir unless those there are proven as good.
+
+        After every test, since a disk may have been full or a folder gone.
+        """
+        if self._best is None:
+            return
+        if sort_key(self._best.score) > sort_key(recorded_score(self._folder / BEST_NAME)):
+            self._save(self._folder / BEST_NAME, self._best)
         shipped = weights_path(self._config.save_model_dir, self._config.env)
-        if _is_better_proven(best, _recorded_score(shipped)):
-            self._save(shipped, best, agent_steps)
-        if self._save(self._folder / BEST_NAME, best, agent_steps):
-            self._best = best
-            for i, stage in enumerate(STAGE_INDEX):
-                self._board.best_cleared[i] = stage in score.stages_cleared
+        if _is_better_proven(self._best.score, recorded_score(shipped)):
+            self._save(shipped, self._best)
 
-    def _save(self, path: Path, score: dict[str, Any], agent_steps: int) -> bool:
+    def _save(self, path: Path, best: _Best) -> None:
         try:
-            save_weights(path, self._model, self._config.env, self._options, agent_steps, score)
+            save_weights(path, best.model, self._config.env, self._options, best.agent_steps, best.score)
         except OSError as error:
             print(f"a3g test: could not save the best weights to {path}: {error}", flush=True)
-            return False
-        return True
 
     def _publish(self, score: Score, results: list[EpisodeResult], agent_steps: int) -> None:
         """Write the scorecard and tell the launcher."""
@@ -121,7 +141,7 @@ class Tester:
             row[StageCount.FURTHEST] = max(float(row[StageCount.FURTHEST]), *(result.progress for result in episodes), 0)
             row[StageCount.MEAN_PROGRESS] = sum(result.progress for result in episodes) / len(episodes)
             row[StageCount.CLEAR_RATE] = rate
-        scorecard = {"agent_steps": agent_steps, "score": score.to_json(), "best": self._best, **results_to_json(results)}
+        scorecard = {"agent_steps": agent_steps, "score": score.to_json(), "best": self._best_score, **results_to_json(results)}
         try:
             write_atomically(self._folder / SCORECARD_NAME, json.dumps(scorecard, indent=1).encode())
         except OSError as error:
@@ -132,7 +152,25 @@ class Tester:
         self._board.tests += 1
 
 
-def _recorded_score(path: Path) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _Best:
+    """The best weights so far, kept in memory too: a disk may fail."""
+
+    model: ActorCritic
+    score: dict[str, Any]
+    agent_steps: int
+
+
+def _load_best(path: Path) -> _Best | None:
+    """The best weights in a file, None if there are none that can be read."""
+    try:
+        weights = load_weights(path)
+        return _Best(weights.build(), weights.score, weights.agent_steps) if weights.score else None
+    except UserError:
+        return None
+
+
+def recorded_score(path: Path) -> dict[str, Any]:
     """What the weights in a file scored; empty if there is none or it can't be read."""
     try:
         return load_weights(path).score

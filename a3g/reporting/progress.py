@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import time
+
 from rich.console import Group
 from rich.table import Table
+from rich.text import Text
 
 from a3g.reporting.phases import PHASE_NAMES
 from a3g.reporting.status import RunStatus
@@ -44,14 +47,31 @@ def make_table(status: RunStatus, steps_per_second: float, title: str) -> Group:
         if status.tests
         else "no test yet"
     )
-    troubles = (
-        f"; {status.restarts} restarts, {status.skipped_updates} updates skipped"
-        if status.restarts or status.skipped_updates
-        else ""
-    )
     memory = f"{status.resident_bytes / 1e6:,.0f} MB per worker"
     shares = ", ".join(f"{name} {share:.0%}" for name, share in zip(PHASE_NAMES, status.phase_shares, strict=True))
-    return Group(numbers, stages, f"{tests}; {memory}{troubles}. x in pixels of new ground.\nworkers' time: {shares}")
+    notes = f"{tests}; {memory}. x in pixels of new ground.\nworkers' time: {shares}"
+    return Group(numbers, stages, notes, Text(_safety(status)))
+
+
+def _safety(status: RunStatus) -> str:
+    """What was saved, and what went wrong."""
+    saving = status.saving
+    age = f"{clock(max(time.time() - saving.saved_at, 0.0))} ago" if saving.saved_at else "none yet"
+    lines = [f"checkpoint: {age}" + (f", {saving.bytes / 1e6:,.1f} MB" if saving.bytes else "")]
+    if saving.trouble:
+        lines.append(f"NOT SAVING: {saving.trouble}")
+    counted = []
+    if status.restarts:
+        counted.append(f"{status.restarts} restarts")
+    if status.skipped_updates:
+        counted.append(f"{status.skipped_updates} updates skipped ({status.skipped_share:.2%})")
+    if status.restored:
+        counted.append(f"weights taken back {status.restored} times")
+    if counted:
+        lines.append(", ".join(counted))
+    if status.last_trouble:
+        lines.append(status.last_trouble)
+    return "\n".join(lines)
 
 
 def make_line(status: RunStatus, steps_per_second: float) -> str:
@@ -65,7 +85,9 @@ def make_line(status: RunStatus, steps_per_second: float) -> str:
     return (
         f"{clock(status.seconds)}  {status.agent_steps:,} agent steps  {steps_per_second:,.0f}/s  "
         f"{status.updates:,} updates  {status.episodes:,} episodes  return {status.mean_return:.2f}  "
-        f"entropy {status.entropy:.3f}  {shown}" + (f"  best clears {', '.join(cleared)}" if cleared else "")
+        f"entropy {status.entropy:.3f}  {shown}"
+        + (f"  best clears {', '.join(cleared)}" if cleared else "")
+        + (f"  NOT SAVING: {status.saving.trouble}" if status.saving.trouble else "")
     )
 
 

@@ -31,6 +31,20 @@ class StageStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class SavingStatus:
+    """The newest checkpoint."""
+
+    saved_at: float = 0.0
+    """Seconds since 1970; 0 if there is none."""
+    bytes: int = 0
+    """Of those written in this start of the run."""
+    pause_ms: float = 0.0
+    """How long workers waited for the copy."""
+    trouble: str = ""
+    """Why nothing can be saved at present; empty if it can."""
+
+
+@dataclass(frozen=True, slots=True)
 class RunStatus:
     """A run at one moment. Gauges are means over the workers."""
 
@@ -60,6 +74,16 @@ class RunStatus:
     """Age of the newest tested weights."""
     stages: tuple[StageStatus, ...]
     """Those played in training or tests, in the game's order."""
+    restored: int = 0
+    """How often the shared model was damaged and taken back to a checkpoint."""
+    last_trouble: str = ""
+    """What happened last, with its time."""
+    saving: SavingStatus = SavingStatus()
+
+    @property
+    def skipped_share(self) -> float:
+        """Share of updates whose gradients were not finite and did not count."""
+        return self.skipped_updates / max(self.updates + self.skipped_updates, 1)
 
     def scalars(self) -> dict[str, float]:
         """Everything that makes a curve, under TensorBoard's kind of names."""
@@ -74,8 +98,13 @@ class RunStatus:
             "learn/gradient_norm": self.gradient_norm,
             "learn/staleness": self.staleness,
             "learn/skipped_updates": self.skipped_updates,
+            "learn/skipped_share": self.skipped_share,
+            "learn/restored": self.restored,
             "system/worker_resident_mb": self.resident_bytes / 1e6,
             "system/restarts": self.restarts,
+            "system/checkpoint_pause_ms": self.saving.pause_ms,
+            "system/checkpoint_mb": self.saving.bytes / 1e6,
+            "system/not_saving": bool(self.saving.trouble),
         }
         for name, share in zip(PHASE_NAMES, self.phase_shares, strict=True):
             values[f"time/{name}"] = share

@@ -48,7 +48,6 @@ class Watcher:
             self._live.stop()
         if self._unwritten is not None:  # the curves' last points
             self._write(*self._unwritten)
-        self._metrics.close()
 
     def update(self, status: RunStatus) -> None:
         """Show and write what is due."""

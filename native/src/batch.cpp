@@ -5,6 +5,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "game_state.hpp"
 #include "palette.hpp"
 #include "profile.hpp"
 #include "shortcuts.hpp"
@@ -125,6 +126,14 @@ void Batch::load(int lane, std::span<const std::uint8_t> state) {
   Machine machine(*cartridge_);
   StateFile::load(machine, *cartridge_, state);
   lanes_[lane].replace(machine);
+}
+
+std::vector<std::uint8_t> Batch::save_game(int lane) const {
+  return GameState::save(lanes_[lane], episodes_[lane], *cartridge_);
+}
+
+void Batch::load_game(int lane, std::span<const std::uint8_t> game) {
+  GameState::load(lanes_[lane], episodes_[lane], *cartridge_, game);
 }
 
 }  // namespace a3g

@@ -51,6 +51,10 @@ class Batch {
   std::vector<std::uint8_t> save(int lane) const;
   void load(int lane, std::span<const std::uint8_t> state);
 
+  // The console with its last frames and the account of the episode, for another process to go on with.
+  std::vector<std::uint8_t> save_game(int lane) const;
+  void load_game(int lane, std::span<const std::uint8_t> game);
+
  private:
   void observe(int lane, const Output& output);
   void report(int lane, const StepResult& result, Stage attempted, int progress, const Output& output) const;

@@ -176,6 +176,8 @@ class PyBatch {
 
   nb::bytes save(int lane) const { return to_bytes(batch_.save(checked_lane(lane))); }
   void load(int lane, const nb::bytes& state) { batch_.load(checked_lane(lane), view(state)); }
+  nb::bytes save_game(int lane) const { return to_bytes(batch_.save_game(checked_lane(lane))); }
+  void load_game(int lane, const nb::bytes& game) { batch_.load_game(checked_lane(lane), view(game)); }
 
   std::size_t lanes() const { return static_cast<std::size_t>(batch_.lanes()); }
 
@@ -265,6 +267,10 @@ NB_MODULE(_core, module) {
            "Run so many frames in every lane without rules; `observations` is shifted by one picture.")
       .def("save", &PyBatch::save, "lane"_a, "The console of a lane, as `Emulator.save` gives it.")
       .def("load", &PyBatch::load, "lane"_a, "state"_a, "Put a saved console into a lane. ValueError: damaged or foreign.")
+      .def("save_game", &PyBatch::save_game, "lane"_a,
+           "A lane's console with its last frames, and the account of its episode: all that its next steps depend on.")
+      .def("load_game", &PyBatch::load_game, "lane"_a, "game"_a,
+           "Go on with a saved game in a lane. ValueError: damaged or foreign.")
       .def_prop_ro("lanes", &PyBatch::lanes);
 
 #ifdef A3G_PROFILE

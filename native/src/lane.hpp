@@ -45,6 +45,8 @@ class Lane {
   const std::uint8_t* picture(bool two, const std::uint8_t** earlier);
 
  private:
+  friend struct GameState;
+
   Canvas canvas(int frame) const;
   void run(std::uint8_t buttons, bool draw);
 

@@ -33,6 +33,8 @@ class ForwardReward {
   int progress() const { return progress_; }
 
  private:
+  friend struct GameState;
+
   struct Furthest {
     std::uint32_t area;
     int x;
@@ -70,6 +72,8 @@ class Episode {
   int progress() const { return reward_.progress(); }
 
  private:
+  friend struct GameState;
+
   void begin_attempt(const Ram& ram);
   StepResult lose_life(Lane& lane, Outcome outcome);
   StepResult finish_stage(Lane& lane, Stage now);

@@ -66,6 +66,12 @@ class Emulator(Protocol):
     def load(self, state: Any) -> None:
         """Go on from a saved state."""
 
+    def to_bytes(self) -> bytes:
+        """The console's whole state, for `from_bytes` of the same engine in another process."""
+
+    def from_bytes(self, data: bytes) -> None:
+        """Go on from a state that `to_bytes` gave."""
+
     def close(self) -> None:
         """Free the engine."""
 

@@ -114,6 +114,12 @@ class Fceumm:
     def load(self, state: Any) -> None:
         self._console.set_state(state)
 
+    def to_bytes(self) -> bytes:
+        return bytes(self._console.get_state())
+
+    def from_bytes(self, data: bytes) -> None:
+        self._console.set_state(data)
+
     def close(self) -> None:
         # stable-retro frees the core when the last reference goes.
         del self._memory, self._data, self._console

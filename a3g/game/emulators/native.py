@@ -25,8 +25,8 @@ class Native:
         self.frame = self._console.frame
         self.ram = self._console.ram
         self.poke = self._console.poke
-        self.save = self._console.save
-        self.load = self._console.load
+        self.save = self.to_bytes = self._console.save
+        self.load = self.from_bytes = self._console.load
 
     def grey(self, rows: slice = ALL, columns: slice = ALL) -> Image:
         top, bottom, _ = rows.indices(VISIBLE_HEIGHT)

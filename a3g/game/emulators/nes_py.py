@@ -92,6 +92,12 @@ class NesPy:
         self._console._restore()
         self._history = list(state)
 
+    def to_bytes(self) -> bytes:
+        return np.array(self._history, np.int32).tobytes()
+
+    def from_bytes(self, data: bytes) -> None:
+        self.load([(address, value) for address, value in np.frombuffer(data, np.int32).reshape(-1, 2).tolist()])
+
     def close(self) -> None:
         if self._console is not None:
             self._console.close()

@@ -1,0 +1,203 @@
+"""Files that nothing can spoil: written whole or not at all, checked before they are believed, never executed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import re
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from a3g.errors import UserError
+
+FORMAT_VERSION = 1
+# The largest network here takes 15 MB, a checkpoint with its optimizer's state 80; what is a hundred times that is none.
+MAX_FILE_BYTES = 8 << 30
+MAX_HEADER_BYTES = 1 << 20
+_DTYPE_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "U8": 1, "BOOL": 1}
+_REMAINS = re.compile(r"\..+\.(\d+)\.tmp")
+
+Shapes = dict[str, tuple[int, ...]]
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> int:
+    """Write tensors and texts as one safetensors file with a checksum, atomically and through to the disk.
+
+    Returns:
+        the file's size in bytes
+
+    Raises:
+        OSError: if it can't be written; a file that was there stays as it was, and no half-written one is left.
+    """
+    tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    described = {**metadata, "format_version": str(FORMAT_VERSION)}
+    data = save(tensors, {**described, "checksum": _checksum(tensors, described)})
+    write_atomically(path, data)
+    return len(data)
+
+
+def load_tensors(
+    path: Path, what: str, check: Callable[[Shapes, dict[str, str]], None] = lambda shapes, metadata: None
+) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Read what `save_tensors` wrote. No more memory is taken than the file has bytes, and none before it is checked.
+
+    Args:
+        path: the file.
+        what: what it should be, for the error's sentence.
+        check: called with the names, shapes and texts that the file declares before its tensors are read; raises if
+            they are not what is wanted.
+
+    Raises:
+        UserError: if it is missing, unreadable, damaged, or from a newer version.
+    """
+    try:
+        if not path.is_file():
+            raise UserError(f"There is no {what} file {path}.")
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            head = file.read(8)
+            header_bytes = int.from_bytes(head, "little")
+            if size > MAX_FILE_BYTES or header_bytes > min(MAX_HEADER_BYTES, size - 8):
+                raise ValueError("its sizes make no sense")
+            header = file.read(header_bytes)
+            shapes, metadata = _read_header(header, size - 8 - header_bytes)
+            _check_version(metadata, path, what)
+            check(shapes, {key: value for key, value in metadata.items() if key != "checksum"})
+            # Read, not mapped: a file that shrinks meanwhile is an error then, and not the end of the process.
+            tensors = load(head + header + file.read(size))
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise UserError(f"The {what} file {path} is damaged or is none ({_one_line(error)}).") from error
+    checksum = metadata.pop("checksum")
+    if checksum != _checksum(tensors, metadata):
+        raise UserError(f"The {what} file {path} is damaged: its checksum does not fit.")
+    return tensors, metadata
+
+
+def read_json(metadata: Mapping[str, str], key: str) -> dict[str, Any]:
+    """A JSON object among a file's texts.
+
+    Raises:
+        ValueError: if it is missing, damaged or no object.
+    """
+    try:
+        content = json.loads(metadata[key])
+    except (KeyError, ValueError, RecursionError) as error:
+        raise ValueError(f"no readable {key}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"no readable {key}")
+    return content
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Replace a file's content: a temporary file beside it, through to the disk, then a rename.
+
+    Raises:
+        OSError: if it can't be written; the temporary file is removed.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Let new names in a folder reach the disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def append(path: Path, data: bytes, begin: bytes = b"") -> None:
+    """Add `data` to a file as a whole or not at all; a file that isn't there begins with `begin`.
+
+    Raises:
+        OSError: if it can't be written; the file is as it was.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab", buffering=0) as file:
+        size = file.tell()
+        content = data if size else begin + data
+        try:
+            while content:
+                content = content[file.write(content) :]
+        except OSError:
+            file.truncate(size)
+            raise
+
+
+def remove_remains(folder: Path, older_than_seconds: float = 0.0) -> None:
+    """Remove what processes of this machine that were killed while they wrote `write_atomically` have left."""
+    for path in folder.glob(".*.tmp"):
+        match = _REMAINS.fullmatch(path.name)
+        try:
+            if match and not psutil.pid_exists(int(match[1])) and time.time() - path.stat().st_mtime >= older_than_seconds:
+                path.unlink()
+        except OSError:
+            continue  # somebody else was faster, or it can't be: no harm
+
+
+def _read_header(header: bytes, data_bytes: int) -> tuple[Shapes, dict[str, str]]:
+    """
+    Raises:
+        ValueError and its kin: if the header is none, or declares anything else than the data behind it.
+    """
+    content = json.loads(header)
+    metadata = content.pop("__metadata__", {})
+    if not all(isinstance(text, str) for text in (*metadata.keys(), *metadata.values())):
+        raise ValueError("its description is not made of texts")
+    shapes: Shapes = {}
+    declared = 0
+    for name, entry in content.items():
+        shape = tuple(entry["shape"])
+        if not all(type(length) is int and length >= 0 for length in shape):
+            raise ValueError(f"the shape of {name} makes no sense")
+        shapes[name] = shape
+        declared += math.prod(shape) * _DTYPE_BYTES[entry["dtype"]]
+    if declared != data_bytes:
+        raise ValueError(f"it declares {declared} bytes of tensors and has {data_bytes}")
+    return shapes, metadata
+
+
+def _check_version(metadata: Mapping[str, str], path: Path, what: str) -> None:
+    version = metadata.get("format_version")
+    if version is None or "checksum" not in metadata:
+        raise UserError(f"The {what} file {path} was not written by this program.")
+    if version != str(FORMAT_VERSION):
+        raise UserError(f"The {what} file {path} is of version {version:.20}, this program reads {FORMAT_VERSION}.")
+
+
+def _one_line(error: Exception) -> str:
+    """What an error says, short and in one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())[:200]
+
+
+def _checksum(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(metadata):
+        digest.update(json.dumps((name, metadata[name])).encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        data: Any = tensor.reshape(-1).view(torch.uint8).numpy()
+        digest.update(data)
+    return digest.hexdigest()

@@ -1,0 +1,135 @@
+"""Makes a run ready to start: checks all that can be checked, and only then makes its folder and the shared model."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from a3g.config import TrainConfig, to_json
+from a3g.errors import UserError
+from a3g.evaluation import sort_key
+from a3g.files import remove_remains, write_atomically
+from a3g.game.emulators import resolve_emulator
+from a3g.learning.model import ActorCritic
+from a3g.processes.books import Run
+from a3g.processes.checkpoint import Progress, checkpoints_in, find_checkpoint, leaving_path, load_checkpoint, prune
+from a3g.processes.process import check_gpus
+from a3g.processes.shared import SharedCounters, SharedModel, TestBoard
+from a3g.processes.tester import BEST_NAME, recorded_score
+from a3g.weights import check_fit, load_weights, weights_path
+
+# Half-written files of runs elsewhere that save into the same folder may be in the making; not after an hour.
+_REMAINS_SECONDS = 3600.0
+
+
+def prepare_run(config: TrainConfig) -> Run:
+    """
+    Raises:
+        UserError: if something asked for isn't there or makes no sense; nothing has been changed then.
+    """
+    resolve_emulator(config.emulator)
+    check_gpus(config.gpu_ids)
+    torch.manual_seed(config.seed)
+    model = ActorCritic(config.network_spec())
+    checkpoint = find_checkpoint(config.resume, config.log_dir, print) if config.resume else None
+    if config.load and checkpoint is None:
+        path = weights_path(config.load_model_dir, config.env)
+        weights = load_weights(path)
+        check_fit({name: tuple(tensor.shape) for name, tensor in weights.tensors.items()}, model.spec, path)
+        model.load_state_dict(weights.tensors)
+    shared, board, counters = SharedModel(model, config), TestBoard(), SharedCounters(config.workers)
+    earlier, best = Progress(), b""
+    if checkpoint is not None:
+        earlier, best = load_checkpoint(checkpoint, shared, board, counters)
+        earlier = replace(earlier, resumed=earlier.resumed + 1)
+    board.cleared_all.zero_()  # to be shown again: stages and settings may have changed
+    counters.earlier_steps.fill_(earlier.agent_steps)
+    folder = checkpoint.parent if checkpoint is not None and not config.run_name else _run_folder(config)
+    _check_writable(folder)
+    _check_writable(config.save_model_dir)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = _lock(folder)
+    except OSError as error:
+        raise UserError(f"Can't make the run's folder {folder}: {error.strerror}.") from error
+    try:
+        _clean(folder, config)
+        _restore_best(folder / BEST_NAME, best)
+        write_atomically(folder / "config.json", json.dumps(to_json(config), indent=1).encode())
+    except OSError as error:
+        if checkpoint is None:
+            raise UserError(f"Can't write into the run's folder {folder}: {error.strerror}.") from error
+        print(f"a3g: can't write into {folder} at present: {error.strerror}")  # what there is goes on all the same
+    return Run(config, folder, shared, counters, board, earlier, checkpoint, lock)
+
+
+def _run_folder(config: TrainConfig) -> Path:
+    name = config.run_name or f"{config.env}_{time.strftime('%Y-%m-%d_%H-%M-%S')}"
+    folder = config.log_dir / name
+    if checkpoints_in(folder):
+        raise UserError(f"The run {folder} exists: go on with it by --resume {name}, or choose another --run-name.")
+    return folder
+
+
+def _lock(folder: Path) -> int:
+    """Let no second launcher work in a run's folder; the lock goes with this process, however it ends.
+
+    Returns:
+        a descriptor of the folder, to be kept open
+
+    Raises:
+        UserError: if a run goes on in it.
+        OSError: if the folder can't be opened.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(descriptor)
+        raise UserError(f"The run {folder} is going on in another process: stop that first.") from error
+    except OSError:
+        pass  # a file system without locks: nobody can be told apart
+    return descriptor
+
+
+def _clean(folder: Path, config: TrainConfig) -> None:
+    """Remove what an earlier start of the run left when it was killed."""
+    remove_remains(folder)
+    remove_remains(config.save_model_dir, _REMAINS_SECONDS)
+    prune(folder)
+    for path in folder.glob(leaving_path(folder, 0).name.replace("-0.", "-*.")):
+        path.unlink(missing_ok=True)
+
+
+def _restore_best(path: Path, best: bytes) -> None:
+    """Put the best weights of a checkpoint where the tester looks for them, unless what is there is as good."""
+    if not best:
+        return
+    candidate = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        candidate.write_bytes(best)
+        if sort_key(recorded_score(candidate)) > sort_key(recorded_score(path)):
+            write_atomically(path, best)
+    finally:
+        candidate.unlink(missing_ok=True)
+
+
+def _check_writable(folder: Path) -> None:
+    """See that a folder can be written into, or be made; nothing stays behind.
+
+    Raises:
+        UserError: if not.
+    """
+    try:
+        existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        raise UserError(f"Can't write into the folder {folder}: {error.strerror}.") from error

@@ -1,0 +1,416 @@
+"""Checkpoints: what comes back, which one is taken, and a run that goes on as if it had never stopped."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from a3g.config import TrainConfig
+from a3g.errors import UserError
+from a3g.files import load_tensors, save_tensors
+from a3g.game.emulators import available_emulators
+from a3g.learning.model import ActorCritic
+from a3g.processes.checkpoint import (
+    Progress,
+    checkpoint_path,
+    checkpoints_in,
+    find_automatically,
+    find_checkpoint,
+    load_checkpoint,
+    load_config,
+    load_progress,
+    newest_good,
+    next_number,
+    prune,
+    save_checkpoint,
+    worker_path,
+)
+from a3g.processes.launcher import train
+from a3g.processes.shared import Count, Gauge, SharedCounters, SharedModel
+from a3g.processes.shared import TestBoard as Board
+from a3g.processes.snapshot import Snapshot, is_sound
+from a3g.processes.tester import BEST_NAME
+from a3g.weights import load_weights, save_weights
+from tests.running import SMALL, newest_checkpoint
+
+
+def config(**options: object) -> TrainConfig:
+    defaults = {"network": "conv4", "hidden_size": 8, "workers": 1, "run_name": "test"}
+    return TrainConfig(**{**defaults, **options})  # type: ignore[arg-type]
+
+
+def shared_model(settings: TrainConfig, seed: int) -> SharedModel:
+    torch.manual_seed(seed)
+    return SharedModel(ActorCritic(settings.network_spec()), settings)
+
+
+def trained(settings: TrainConfig) -> SharedModel:
+    """A shared model with weights and optimizer state that are nobody's beginning."""
+    shared = shared_model(settings, 1)
+    assert shared.optimizer is not None
+    for _ in range(3):
+        shared.weights.grad = torch.randn_like(shared.weights)
+        shared.optimizer.step()
+    shared.observe(torch.full((2, 3, 4, 80, 80), 100, dtype=torch.uint8))
+    return shared
+
+
+def save(path: Path, settings: TrainConfig, shared: SharedModel | None = None, best: bytes = b"", **progress: int) -> Path:
+    tensors = Snapshot(shared or shared_model(settings, 1), Board(), SharedCounters(settings.workers)).tensors
+    save_checkpoint(path, tensors, Progress(**progress), settings, best)
+    return path
+
+
+def load(path: Path, shared: SharedModel, workers: int = 1) -> Progress:
+    return load_checkpoint(path, shared, Board(), SharedCounters(workers))[0]
+
+
+# -- what comes back
+
+
+@pytest.mark.parametrize("options", [{}, {"amsgrad": True}, {"optimizer": "RMSprop"}, {"lstm": False}])
+def test_a_run_goes_on_exactly_where_its_checkpoint_was(tmp_path: Path, options: dict[str, object]) -> None:
+    """Weights, moments, step count and statistics: the next update after loading is the one that would have been."""
+    settings = config(**options)
+    shared, board, counters = trained(settings), Board(), SharedCounters(2)
+    board.tests.fill_(4)
+    board.best_cleared[2] = 1
+    counters.counts[:, Count.AGENT_STEPS] = torch.tensor([300, 200])
+    counters.stages[1, 3] = 5.0
+    progress = Progress(agent_steps=1000, updates=9, episodes=7, skipped_updates=1, restarts=2, resumed=1, seconds=12.5)
+    path = checkpoint_path(tmp_path, 1)
+    save_checkpoint(path, Snapshot(shared, board, counters).tensors, progress, settings, b"the best weights")
+    assert load_progress(path) == progress
+
+    other, other_board, other_counters = shared_model(settings, 2), Board(), SharedCounters(2)
+    found, best = load_checkpoint(path, other, other_board, other_counters)
+    assert found == dataclasses.replace(progress, agent_steps=500)  # the rest is in the workers' rows
+    assert best == b"the best weights"
+    assert torch.equal(other_counters.counts, counters.counts)
+    assert torch.equal(other_counters.stages, counters.stages)
+    for ours, theirs in zip(vars(board).values(), vars(other_board).values(), strict=True):
+        assert torch.equal(ours, theirs)
+        assert theirs.is_shared()
+    assert torch.equal(shared.input_statistics, other.input_statistics)
+    gradient = torch.randn_like(shared.weights)
+    for each in (shared, other):
+        assert each.optimizer is not None
+        assert each.weights.is_shared()
+        assert all(tensor.is_shared() for tensor in each.optimizer.state[each.weights].values())
+        each.weights.grad = gradient.clone()
+        each.optimizer.step()
+    assert torch.equal(shared.weights, other.weights)
+
+
+def test_with_another_number_of_workers_the_sums_go_on(tmp_path: Path) -> None:
+    settings, counters = config(), SharedCounters(2)
+    counters.counts[:, Count.AGENT_STEPS] = 50
+    path = checkpoint_path(tmp_path, 1)
+    tensors = Snapshot(shared_model(settings, 1), Board(), counters).tensors
+    save_checkpoint(path, tensors, Progress(agent_steps=100), settings)
+    other = SharedCounters(3)
+    progress, _ = load_checkpoint(path, shared_model(settings, 2), Board(), other)
+    assert progress.agent_steps == 100
+    assert not other.counts.any()
+
+
+def test_a_checkpoint_without_a_shared_optimizer(tmp_path: Path) -> None:
+    settings = config(shared_optimizer=False)
+    shared = shared_model(settings, 1)
+    assert shared.optimizer is None
+    other = shared_model(settings, 2)
+    load(save(checkpoint_path(tmp_path, 1), settings, shared), other)
+    assert torch.equal(shared.weights, other.weights)
+
+
+def test_the_settings_come_back(tmp_path: Path) -> None:
+    settings = config(env="SuperMarioBros-4-2-v0", gpu_ids=(0, 2), lr=3e-4, load_model_dir=Path("x/y"), amsgrad=True)
+    assert load_config(save(checkpoint_path(tmp_path, 1), settings)) == settings
+
+
+# -- what is refused, and changes nothing
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"hidden_size": 16},
+        {"network": "nature"},
+        {"lstm": False},
+        {"optimizer": "RMSprop"},
+        {"amsgrad": True},
+        {"shared_optimizer": False},
+        {"stack": 2},
+    ],
+)
+def test_a_checkpoint_of_another_network_or_optimizer_changes_nothing(tmp_path: Path, other: dict[str, object]) -> None:
+    path = save(checkpoint_path(tmp_path, 1), config())
+    shared = shared_model(config(**other), 2)
+    before = shared.weights.detach().clone()
+    with pytest.raises(UserError, match="another network or optimizer"):
+        load(path, shared)
+    assert torch.equal(shared.weights.detach(), before)
+
+
+def test_a_damaged_checkpoint_changes_nothing(tmp_path: Path) -> None:
+    settings = config()
+    path = save(checkpoint_path(tmp_path, 1), settings, trained(settings))
+    data = path.read_bytes()
+    for damaged in (data[: len(data) // 2], data[:-1], data[:-9] + bytes([data[-9] ^ 1]) + data[-8:], b""):
+        path.write_bytes(damaged)
+        shared = shared_model(settings, 2)
+        before = shared.weights.detach().clone()
+        with pytest.raises(UserError, match="damaged"):
+            load(path, shared)
+        with pytest.raises(UserError, match="damaged"):
+            load_config(path)
+        assert torch.equal(shared.weights.detach(), before)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "missing"),
+    [
+        ({}, "progress"),
+        ({"progress": "[]"}, "progress"),
+        ({"progress": '{"wings": 2}', "config": "{}"}, "progress"),
+        ({"progress": '{"agent_steps": -1}', "config": "{}"}, "progress"),
+        ({"progress": '{"agent_steps": "many"}', "config": "{}"}, "progress"),
+        ({"progress": "{}", "config": "{"}, "config"),
+        ({"progress": "[" * 100_000, "config": "{}"}, "progress"),
+    ],
+)
+def test_a_checkpoint_without_readable_books(tmp_path: Path, metadata: dict[str, str], missing: str) -> None:
+    settings = config()
+    path = save(checkpoint_path(tmp_path, 1), settings)
+    tensors, _ = load_tensors(path, "checkpoint")
+    save_tensors(path, tensors, metadata)
+    with pytest.raises(UserError, match=f"no readable {missing}"):
+        load(path, shared_model(settings, 2))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"workers": "many"},
+        {"workers": 1.5},
+        {"log_dir": 5},
+        {"gpu_ids": ["one"]},
+        {"gpu_ids": 0},
+        {"env": 11},
+        {"env": "../../etc"},
+        {"run_name": "../../etc"},
+        {"network": "transformer"},
+        {"lstm": 1},
+        {"gamma": "high"},
+        {"lr": float("nan")},
+    ],
+)
+def test_settings_that_make_no_sense(tmp_path: Path, values: dict[str, Any]) -> None:
+    path = save(checkpoint_path(tmp_path, 1), config())
+    tensors, metadata = load_tensors(path, "checkpoint")
+    metadata.pop("format_version")
+    settings = {**json.loads(metadata["config"]), **values}
+    save_tensors(path, tensors, {**metadata, "config": json.dumps(settings)})
+    with pytest.raises(UserError):
+        load_config(path)
+
+
+def test_a_checkpoint_of_damaged_weights_is_of_no_use(tmp_path: Path) -> None:
+    shared = shared_model(config(), 1)
+    with torch.no_grad():
+        shared.weights[5] = float("nan")
+    path = save(checkpoint_path(tmp_path, 1), config(), shared)
+    with pytest.raises(UserError, match="not finite"):
+        load(path, shared_model(config(), 2))
+
+
+def test_weights_are_no_checkpoint_and_the_other_way_round(tmp_path: Path) -> None:
+    settings, path = config(), tmp_path / "weights.safetensors"
+    save_weights(path, ActorCritic(settings.network_spec()), "SuperMarioBros-v0", settings.game_options(), 1)
+    with pytest.raises(UserError, match="another network or optimizer"):
+        load(path, shared_model(settings, 1))
+    with pytest.raises(UserError, match="no usable description"):
+        load_weights(save(checkpoint_path(tmp_path, 1), settings))
+
+
+# -- which one
+
+
+def test_a_run_is_found_by_its_name_its_folder_or_its_file(tmp_path: Path) -> None:
+    """Regression of seed 004: going on reads the file that stopping wrote."""
+    folder = tmp_path / "logs" / "my-run"
+    path = save(checkpoint_path(folder, 7), config())
+    for resume in ("my-run", str(folder), str(path)):
+        assert find_checkpoint(resume, tmp_path / "logs", print) == path
+    with pytest.raises(UserError, match="There is no checkpoint to resume"):
+        find_checkpoint("other-run", tmp_path / "logs", print)
+
+
+def test_damaged_checkpoints_are_passed_over_for_the_newest_good_one(tmp_path: Path) -> None:
+    for number in (9, 10, 11, 999_999, 1_000_000):
+        save(checkpoint_path(tmp_path, number), config(), agent_steps=number)
+    assert newest_good(tmp_path, print).name == "checkpoint-1000000.safetensors"
+    assert next_number(tmp_path) == 1_000_001
+    newest = checkpoint_path(tmp_path, 1_000_000)
+    newest.write_bytes(newest.read_bytes()[:1000])
+    checkpoint_path(tmp_path, 999_999).write_bytes(b"")
+    said: list[str] = []
+    assert load_progress(newest_good(tmp_path, said.append)).agent_steps == 11
+    assert len(said) == 2
+    assert all("is damaged" in each and "passed over" in each for each in said)
+    for path in checkpoints_in(tmp_path):
+        path.write_bytes(b"")
+    with pytest.raises(UserError, match="None of the 5 checkpoints"):
+        newest_good(tmp_path, print)
+
+
+def test_the_newest_are_kept_with_what_belongs_to_them(tmp_path: Path) -> None:
+    for number in range(1, 6):
+        checkpoint_path(tmp_path, number).touch()
+        worker_path(checkpoint_path(tmp_path, number), 0).touch()
+    (tmp_path / BEST_NAME).touch()
+    prune(tmp_path, 2, spare=checkpoint_path(tmp_path, 2))
+    assert [path.name for path in checkpoints_in(tmp_path)] == [f"checkpoint-00000{number}.safetensors" for number in (2, 4, 5)]
+    assert worker_path(checkpoint_path(tmp_path, 2), 0).exists()
+    worker_path(checkpoint_path(tmp_path, 6), 0).touch()  # of a checkpoint that was never finished
+    prune(tmp_path)
+    assert not worker_path(checkpoint_path(tmp_path, 6), 0).exists()
+    prune(tmp_path, 2)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        BEST_NAME,
+        "checkpoint-000004.safetensors",
+        "checkpoint-000004.worker-0.safetensors",
+        "checkpoint-000005.safetensors",
+        "checkpoint-000005.worker-0.safetensors",
+    ]
+
+
+def test_resume_auto_takes_the_named_run_or_the_newest_of_its_environment(tmp_path: Path) -> None:
+    settings = config(env="SuperMarioBros-1-1-v0", log_dir=tmp_path, run_name="")
+    assert find_automatically(settings, print) is None
+    save(checkpoint_path(tmp_path / "SuperMarioBros-1-1-v0_old", 9), settings)
+    newer = save(checkpoint_path(tmp_path / "SuperMarioBros-1-1-v0_new", 2), settings)
+    save(checkpoint_path(tmp_path / "SuperMarioBros-1-2-v0_other", 3), settings)
+    named = save(checkpoint_path(tmp_path / "named", 4), settings)
+    assert find_automatically(settings, print) == newer
+    assert find_automatically(dataclasses.replace(settings, run_name="named"), print) == named
+    assert find_automatically(dataclasses.replace(settings, run_name="unknown"), print) is None
+
+
+# -- as if it had never stopped
+
+
+SERIAL = {**SMALL, "workers": 1, "serial": True, "time_per_stage": 2, "noop_max": 4}
+EXACT: dict[str, dict[str, Any]] = {
+    "a3c with LSTM, sticky actions": {"sticky_actions": 0.2},
+    "ppo, measured statistics": {"loss": "ppo", "minibatches": 2, "epochs": 2, "load_rms_stats": False, "lstm": False},
+    "RMSprop, two-frame maximum": {"optimizer": "RMSprop", "two_frame_max": True, "precision": "float32"},
+    "AMSGrad of its own": {"amsgrad": True, "shared_optimizer": False},
+    "whole game": {"env": "SuperMarioBros-v0", "lanes": 2},
+    "stages of its own": {"env": "SuperMarioBros-v0", "train_stages": True},
+    "cut off": {"max_episode_length": 11},
+    "fceumm": {"emulator": "fceumm", "lanes": 2},
+    "nes-py": {"emulator": "nes-py", "lanes": 1, "num_steps": 4},
+}
+
+
+def everything(folder: Path) -> dict[str, torch.Tensor]:
+    """All that a run's newest checkpoint holds, but for how much memory was in use."""
+    tensors, _ = load_tensors(newest_checkpoint(folder), "checkpoint")
+    tensors["counters.gauges"][:, Gauge.RESIDENT_BYTES] = 0
+    state, _ = load_tensors(worker_path(newest_checkpoint(folder), 0), "worker's state")
+    return {**tensors, **state}
+
+
+@pytest.mark.parametrize("options", EXACT.values(), ids=EXACT)
+def test_training_stopped_and_resumed_is_training_never_stopped(tmp_path: Path, options: dict[str, Any]) -> None:
+    """Bit for bit: weights, optimizer, counters, games, randomness. With a stop in the middle of episodes, and another."""
+    if options.get("emulator", "native") not in available_emulators():
+        pytest.skip("the engine is not installed here")
+    settings = TrainConfig(**{**SERIAL, **options, "log_dir": tmp_path, "save_model_dir": tmp_path / "models"})
+    rollout = settings.lanes * settings.num_steps
+    goals = [3 * rollout, 4 * rollout, 9 * rollout]
+    assert train(dataclasses.replace(settings, run_name="whole", total_steps=goals[-1])) == 0
+    for i, goal in enumerate(goals):
+        part = dataclasses.replace(settings, run_name="" if i else "parts", total_steps=goal)
+        part = dataclasses.replace(part, resume=str(newest_checkpoint(tmp_path / "parts")) if i else "")
+        assert train(part) == 0
+    whole, parts = everything(tmp_path / "whole"), everything(tmp_path / "parts")
+    if settings.emulator == "fceumm":  # its states hold addresses of its own memory too, which are never the same
+        del whole["collector.env.consoles"], parts["collector.env.consoles"]
+    assert whole.keys() == parts.keys()
+    for name, tensor in whole.items():
+        assert torch.equal(tensor, parts[name]), name
+    assert load_progress(newest_checkpoint(tmp_path / "whole")).episodes > 0
+    progress = load_progress(newest_checkpoint(tmp_path / "parts"))
+    assert (progress.agent_steps, progress.resumed) == (goals[-1], 2)
+
+
+def test_without_the_workers_part_it_begins_new_games_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = TrainConfig(**{**SERIAL, "log_dir": tmp_path, "save_model_dir": tmp_path, "run_name": "run", "total_steps": 64})
+    assert train(settings) == 0
+    again = dataclasses.replace(settings, run_name="", resume=str(newest_checkpoint(tmp_path / "run")), total_steps=96)
+    path = worker_path(newest_checkpoint(tmp_path / "run"), 0)
+    path.write_bytes(path.read_bytes()[:-1])
+    assert train(again) == 0
+    assert "begins new games" in capsys.readouterr().out
+    other = dataclasses.replace(again, resume=str(newest_checkpoint(tmp_path / "run")), total_steps=128, lanes=8)
+    assert train(other) == 0
+    assert "not those of the settings now" in capsys.readouterr().out
+    assert load_progress(newest_checkpoint(tmp_path / "run")).agent_steps == 160  # rollouts are twice as long now
+
+
+def test_the_best_weights_come_back_with_a_checkpoint(tmp_path: Path) -> None:
+    """Into a run under a new name, and in place of a file that was lost or spoilt; never in place of better ones."""
+    settings = TrainConfig(**{**SERIAL, "log_dir": tmp_path, "save_model_dir": tmp_path, "run_name": "run", "total_steps": 32})
+    folder = tmp_path / "run"
+    model = ActorCritic(settings.network_spec())
+
+    def keep(progress: float) -> None:
+        score = {"stages_cleared": [], "clear_rate": {"1-1": 0.0}, "mean_clear_rate": 0.0, "mean_progress": progress}
+        save_weights(folder / BEST_NAME, model, settings.env, settings.game_options(), 1, score)
+
+    keep(100.0)
+    assert train(settings) == 0
+
+    def go_on(run_name: str) -> int:
+        return train(dataclasses.replace(settings, run_name=run_name, resume=str(newest_checkpoint(folder)), total_steps=33))
+
+    assert go_on("new") == 0
+    assert load_weights(tmp_path / "new" / BEST_NAME).score["mean_progress"] == 100.0
+    for spoilt, expected in ((b"", 100.0), (None, 100.0), (50.0, 100.0), (200.0, 200.0)):
+        if isinstance(spoilt, float):
+            keep(spoilt)
+        elif spoilt is None:
+            (folder / BEST_NAME).unlink()
+        else:
+            (folder / BEST_NAME).write_bytes(spoilt)
+        assert go_on("") == 0
+        assert load_weights(folder / BEST_NAME).score["mean_progress"] == expected
+
+
+def test_two_launchers_do_not_work_in_one_folder(tmp_path: Path) -> None:
+    from a3g.processes.prepare import prepare_run
+
+    settings = TrainConfig(**{**SERIAL, "log_dir": tmp_path, "save_model_dir": tmp_path, "run_name": "run"})
+    run = prepare_run(settings)
+    with pytest.raises(UserError, match="is going on in another process"):
+        prepare_run(settings)
+    run.close()
+    prepare_run(settings).close()
+
+
+def test_damage_is_seen_in_weights_moments_and_statistics() -> None:
+    for name in ("weights", "exp_avg", "exp_avg_sq", "statistics"):
+        for damage in (float("nan"), float("inf"), float("-inf")):
+            shared = trained(config())
+            assert is_sound(shared)
+            assert shared.optimizer is not None
+            tensors = {**shared.optimizer.state[shared.weights], "weights": shared.weights.detach()}
+            tensors.get(name, shared.input_statistics)[-1] = damage
+            assert not is_sound(shared), (name, damage)

@@ -1,0 +1,106 @@
+"""A vector environment that goes on elsewhere from a saved state plays the same games, step by step."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from a3g.game.emulators import available_emulators
+from a3g.game.lane import GameOptions
+from a3g.game.packing import pack_bytes, unpack_bytes
+from a3g.game.stages import STAGES, Stage
+from a3g.game.vector import LaneVectorEnv, MarioVectorEnv
+
+# Mostly to the right, so that lanes get far, die and go on.
+CHANCES = [0.02, 0.1, 0.15, 0.15, 0.45, 0.02, 0.02, 0.02, 0.02, 0.05]
+Case = tuple[list[Stage | None], int, GameOptions, int]
+CASES: dict[str, Case] = {
+    "one stage": ([Stage(1, 1)], 4, GameOptions(sticky_actions=0.2, noop_max=0), 150),
+    "more stages than lanes": (list(STAGES), 3, GameOptions(time_per_stage=10), 150),
+    "whole game, lives as episodes": ([None], 3, GameOptions(episodic_life=True, time_per_stage=10), 200),
+    "mazes": ([Stage(4, 4), Stage(7, 4), Stage(8, 4)], 3, GameOptions(time_per_stage=40), 150),
+    "two-frame maximum": ([Stage(1, 1)], 2, GameOptions(two_frame_max=True, skip_rate=2, time_per_stage=6), 150),
+}
+
+
+def make(engine: str, case: Case, seed: int) -> MarioVectorEnv:
+    stages, lanes, options, _ = case
+    if engine == "native, all at once":
+        from a3g.game.native_vector import NativeVectorEnv
+
+        return NativeVectorEnv(stages, lanes, options, seed)
+    return LaneVectorEnv(stages, lanes, options, engine, seed)
+
+
+def play(env: MarioVectorEnv, steps: int, seed: int) -> tuple[list[object], int]:
+    """What an agent sees, and how many episodes ended."""
+    random, seen, ended = np.random.default_rng(seed), [], 0
+    for _ in range(steps):
+        observations, rewards, terminated, truncated, infos = env.step(random.choice(10, env.num_envs, p=CHANCES))
+        seen += [observations.copy(), rewards.copy(), terminated.copy(), truncated.copy()]
+        seen += [np.asarray(infos[name]).astype(str) for name in ("progress", "attempt", "attempt_steps", "outcome", "x_pos")]
+        ended += int((terminated | truncated).sum())
+    return seen, ended
+
+
+ENGINES = ["native, all at once", *available_emulators()]
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_restored_environment_plays_the_same_games(engine: str, case: str) -> None:
+    if engine == "native, all at once" and "native" not in available_emulators():
+        pytest.skip("the native core is not built here")
+    steps = CASES[case][3]
+    if engine == "nes-py":
+        if case not in ("one stage", "two-frame maximum"):
+            pytest.skip("nes-py is too slow to play everything")
+        steps = 60
+    env = make(engine, CASES[case], seed=7)
+    env.reset(seed=11)
+    play(env, steps, seed=0)
+    state = env.state()
+    expected, ended = play(env, steps, seed=1)
+    env.close()
+    assert ended or engine == "nes-py"
+
+    other = make(engine, CASES[case], seed=99)
+    other.reset(seed=98)
+    play(other, 5, seed=2)
+    other.restore(state)
+    found, _ = play(other, steps, seed=1)
+    other.close()
+    for ours, theirs in zip(expected, found, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_damaged_game_of_the_native_core_is_refused_and_changes_nothing() -> None:
+    a3g_native = pytest.importorskip("a3g_native")
+    from a3g.game.native_vector import NativeVectorEnv
+
+    env = NativeVectorEnv([Stage(1, 1)], 1, GameOptions(), seed=1)
+    env.reset()
+    play(env, 30, seed=0)
+    batch = env._batch
+    assert isinstance(batch, a3g_native.Batch)
+    good = batch.save_game(0)
+    random = np.random.default_rng(0)
+    damaged = [b"", good[:-1], good + b"\0", good[: len(good) // 2], batch.save(0), b"A3GG" + bytes(len(good) - 4)]
+    for _ in range(200):
+        bad = bytearray(good)
+        bad[random.integers(len(bad))] ^= 1 << random.integers(8)
+        damaged.append(bytes(bad))
+    for bad_game in damaged:
+        with pytest.raises(ValueError, match="game"):
+            batch.load_game(0, bad_game)
+    assert batch.save_game(0) == good
+
+
+def test_byte_strings_come_back_and_wrong_lengths_are_refused() -> None:
+    parts = [b"abc", b"", b"\0" * 5]
+    packed = pack_bytes("x", parts)
+    assert unpack_bytes("x", packed) == parts
+    assert unpack_bytes("x", pack_bytes("x", [])) == []
+    for lengths in ([3, 0, 4], [4, -1, 5], []):
+        with pytest.raises(ValueError, match="do not fit"):
+            unpack_bytes("x", {**packed, "x.lengths": np.array(lengths, np.int64)})

@@ -1,0 +1,522 @@
+"""What may happen to a run, and what it makes of it: processes that die, hang or are stopped, disks, signals, damage."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import torch
+from torch import Tensor, multiprocessing
+
+from a3g.files import append, load_tensors, remove_remains
+from a3g.processes import saver
+from a3g.processes.checkpoint import Progress, checkpoint_path, checkpoints_in, load_progress, newest_good, worker_path
+from a3g.processes.gate import Gate
+from a3g.processes.heartbeat import LAUNCHER_SLEPT_SECONDS, STARTING_TIMES, Heartbeats, Pulse
+from a3g.processes.shared import Gauge
+from a3g.processes.supervisor import (
+    LONGEST_DELAY_SECONDS,
+    MAX_FRUITLESS_DEATHS,
+    MAX_QUICK_DEATHS,
+    QUICK_DEATH_SECONDS,
+    Child,
+    Supervisor,
+    backoff,
+    describe_exit,
+)
+from a3g.reporting.metrics import MetricsWriter, read_curve
+from a3g.reporting.progress import make_line, make_table
+from a3g.reporting.status import RunStatus, SavingStatus
+from benchmarks.faults import leftovers, poison
+from tests.running import PATIENCE_SECONDS, Run, Start, arguments, newest_checkpoint, summary_of
+
+fork = multiprocessing.get_context("fork")
+
+
+# -- heartbeats
+
+
+def test_a_process_is_missed_when_its_heart_stands_still() -> None:
+    heartbeats = Heartbeats(2)
+    pulse = Pulse(heartbeats, 1)
+    pulse.restart(100.0)
+    assert not pulse.has_beaten
+    assert not pulse.silent_too_long(103.0, limit=1.0)  # it only starts
+    heartbeats.beat(1)
+    assert not pulse.silent_too_long(104.0, limit=1.0)
+    assert pulse.has_beaten
+    heartbeats.beat(0)  # another's
+    assert not pulse.silent_too_long(105.0, limit=1.0)
+    assert pulse.silent_too_long(105.1, limit=1.0)
+    pulse.restart(106.0)
+    for second in range(int(STARTING_TIMES)):
+        assert not pulse.silent_too_long(107.0 + second, limit=1.0)
+    assert pulse.silent_too_long(107.5 + STARTING_TIMES, limit=1.0)
+
+
+def test_a_launcher_that_was_stopped_itself_misses_nobody() -> None:
+    heartbeats = Heartbeats(1)
+    pulse = Pulse(heartbeats, 0)
+    pulse.restart(0.0)
+    heartbeats.beat(0)
+    assert not pulse.silent_too_long(1.0, limit=10.0)
+    assert not pulse.silent_too_long(1.0 + 100 * LAUNCHER_SLEPT_SECONDS, limit=10.0)
+    for second in range(12):
+        silent = pulse.silent_too_long(2.0 + 100 * LAUNCHER_SLEPT_SECONDS + second, limit=10.0)
+    assert silent
+
+
+# -- the supervisor, with real processes and a clock of the test's
+
+
+def die(code: int) -> None:
+    os._exit(code)
+
+
+def be_killed(number: int) -> None:
+    os.kill(os.getpid(), number)
+    time.sleep(PATIENCE_SECONDS)
+
+
+class Team:
+    """A supervisor of one child, whose fate is chosen."""
+
+    def __init__(self, target: Callable[..., None], *arguments: Any, beats: bool = False, excused: bool = False) -> None:
+        self.heartbeats, self.now, self.beats = Heartbeats(1), 0.0, beats
+
+        def start(restarts: int) -> Any:
+            process = fork.Process(target=target, args=arguments)
+            process.start()
+            return process
+
+        child = Child("a3g train 0", start, Pulse(self.heartbeats, 0), self.work, on_death=lambda process: excused)
+        self.supervisor = Supervisor([child], silence_limit=5.0)
+        self.supervisor.start(self.now)
+
+    def work(self) -> int:
+        return self.heartbeats.count(0)
+
+    @property
+    def child(self) -> Child:
+        return self.supervisor.children[0]
+
+    def live_until_death(self, seconds: float) -> str | None:
+        """Let the child live so long and die."""
+        assert self.child.process is not None
+        if self.beats:
+            self.heartbeats.beat(0)
+            self.supervisor.check(self.now)
+        if self.child.process is not None:
+            self.child.process.join()
+        self.now += seconds
+        return self.supervisor.check(self.now)
+
+    def wait_for_restart(self) -> float:
+        """Seconds until the child is started again."""
+        waited = 0.0
+        while self.child.process is None:
+            waited += 0.5
+            self.now += 0.5
+            assert self.supervisor.check(self.now) is None
+        return waited
+
+
+def test_a_child_that_dies_before_it_has_done_anything_ends_the_run_soon() -> None:
+    team = Team(die, 3)
+    for _ in range(MAX_FRUITLESS_DEATHS - 1):
+        assert team.live_until_death(1.0) is None
+        team.wait_for_restart()
+    assert team.live_until_death(1.0) == "a3g train 0 died 3 times in a row, at last by exit code 3, with what it printed above"
+    assert team.supervisor.restarts == MAX_FRUITLESS_DEATHS - 1
+
+
+def test_a_child_that_works_and_dies_is_started_again_later_and_later() -> None:
+    team = Team(die, 1, beats=True)
+    delays = []
+    for _ in range(MAX_QUICK_DEATHS - 1):
+        assert team.live_until_death(1.0) is None
+        delays.append(team.wait_for_restart())
+    assert delays[0] <= 0.5
+    assert delays[1:] == [backoff(deaths) for deaths in range(2, MAX_QUICK_DEATHS)]
+    trouble = team.live_until_death(1.0)
+    assert trouble is not None
+    assert f"died {MAX_QUICK_DEATHS} times in a row" in trouble
+    assert backoff(1) == 0
+    assert backoff(100) == LONGEST_DELAY_SECONDS
+
+
+def test_deaths_far_apart_are_no_series() -> None:
+    team = Team(die, 1, beats=True)
+    for _ in range(MAX_QUICK_DEATHS + 2):
+        assert team.live_until_death(QUICK_DEATH_SECONDS + 1) is None
+        assert team.wait_for_restart() <= 0.5
+
+
+def test_deaths_that_were_not_the_childs_fault_are_no_reason_to_give_up() -> None:
+    team = Team(die, 1, excused=True)
+    for _ in range(MAX_FRUITLESS_DEATHS + 1):
+        assert team.live_until_death(1.0) is None
+        team.wait_for_restart()
+
+
+def test_a_silent_child_is_killed_and_started_again() -> None:
+    team = Team(time.sleep, PATIENCE_SECONDS)
+    process = team.child.process
+    assert process is not None
+    os.kill(process.pid or 0, signal.SIGSTOP)
+    team.heartbeats.beat(0)
+    team.supervisor.check(1.0)
+    for second in (2.0, 4.0, 6.0):
+        team.supervisor.check(second)
+        assert process.is_alive()
+    team.now = 7.0
+    team.supervisor.check(team.now)
+    assert process.exitcode == -signal.SIGKILL
+    assert team.supervisor.messages == ["a3g train 0 died by being silent for 5 s or longer, and was killed; started again"]
+    team.wait_for_restart()
+    assert team.child.process is not None
+    team.child.process.kill()
+    team.child.process.join()
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGHUP, signal.SIGTERM])
+def test_the_signal_that_a_child_died_of_is_named(number: signal.Signals) -> None:
+    team = Team(be_killed, number)
+    team.live_until_death(1.0)
+    assert f"died by {number.name}" in team.supervisor.messages[0]
+    team.wait_for_restart()
+    assert team.child.process is not None
+    team.child.process.join()
+
+
+def test_ends_in_words() -> None:
+    assert describe_exit(1, None) == "exit code 1, with what it printed above"
+    assert describe_exit(143, None) == "SIGTERM"
+    assert describe_exit(-9, True) == "SIGKILL of the kernel: out of memory"
+    assert describe_exit(-9, False) == "SIGKILL"
+    assert describe_exit(-9, None) == "SIGKILL (out of memory?)"
+
+
+# -- the gate
+
+
+def write_under_the_gate(gate: Gate, worker: int, numbers: Tensor, stop: Tensor) -> None:
+    """Adds one to every number, one after the other, as an update of the shared weights does."""
+    torch.set_num_threads(1)
+    while not stop:
+        while not gate.enter_rollout(worker):
+            continue
+        with gate.update(worker):
+            for i in range(len(numbers)):
+                numbers[i] += 1
+        gate.leave_rollout(worker)
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_nothing_is_half_written_while_the_gate_is_closed(workers: int) -> None:
+    gate, stop = Gate(workers), torch.zeros(()).share_memory_()
+    rows = torch.zeros(workers, 20).share_memory_()
+    processes = [fork.Process(target=write_under_the_gate, args=(gate, i, rows[i], stop)) for i in range(workers)]
+    for process in processes:
+        process.start()
+    for number in range(30):
+        gate.close(number)
+        time.sleep(0.001)
+        while not gate.is_empty:
+            time.sleep(0.001)
+        before = rows.clone()
+        assert (before == before[:, :1]).all(), "a row was copied in the middle of its update"
+        time.sleep(0.002)
+        assert torch.equal(rows, before), "somebody wrote while the gate was closed"
+        gate.open()
+        time.sleep(0.002)
+    stop.fill_(1)
+    for process in processes:
+        process.join()
+    assert rows.all()
+
+
+def test_a_worker_that_died_inside_holds_nobody_up() -> None:
+    gate = Gate(2)
+    with gate.update(1):
+        assert not gate.is_empty
+        gate.forget(1)
+        assert gate.is_empty
+
+
+# -- files
+
+
+@pytest.mark.parametrize("moment", ["fsync", "replace", "after"])
+def test_killed_while_saving_there_is_a_good_checkpoint(tmp_path: Path, moment: str) -> None:
+    """By SIGKILL at every step of the way: before the data are on the disk, before the rename, and right after it."""
+    from tests.test_checkpoint import config, save
+
+    for number in (1, 2):
+        save(checkpoint_path(tmp_path, number), config(), agent_steps=number)
+
+    def save_and_be_killed() -> None:
+        def be_killed(*_: object) -> None:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        if moment == "fsync":
+            os.fsync = be_killed
+        elif moment == "replace":
+            Path.replace = be_killed  # type: ignore[assignment, method-assign]
+        save(checkpoint_path(tmp_path, 3), config(), agent_steps=3)
+        be_killed()
+
+    process = fork.Process(target=save_and_be_killed)
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    assert load_progress(newest_good(tmp_path, print)).agent_steps == (3 if moment == "after" else 2)
+    remove_remains(tmp_path)
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_remains_of_the_living_are_left_alone(tmp_path: Path) -> None:
+    ours, theirs = tmp_path / f".best.safetensors.{os.getpid()}.tmp", tmp_path / ".notes.tmp"
+    process = fork.Process(target=die, args=(0,))
+    process.start()
+    process.join()
+    dead = tmp_path / f".best.safetensors.{process.pid}.tmp"
+    for path in (ours, theirs, dead):
+        path.touch()
+    remove_remains(tmp_path, older_than_seconds=3600.0)
+    assert dead.exists()
+    remove_remains(tmp_path)
+    assert sorted(tmp_path.iterdir()) == sorted((ours, theirs))
+
+
+def limited(size: int, work: Callable[[], object]) -> int | None:
+    """Run `work` in a process whose files can't grow beyond `size` bytes: as near to a full disk as one gets without one."""
+    import resource
+
+    def run() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+        try:
+            work()
+        except OSError:
+            os._exit(7)
+
+    process = fork.Process(target=run)
+    process.start()
+    process.join()
+    return process.exitcode
+
+
+def test_an_append_is_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "file"
+    append(path, b"first\n", begin=b"heading\n")
+    append(path, b"second\n", begin=b"heading\n")
+    assert path.read_bytes() == b"heading\nfirst\nsecond\n"
+    assert limited(25, lambda: append(path, b"too long for the disk\n")) == 7
+    assert path.read_bytes() == b"heading\nfirst\nsecond\n"
+
+
+def status(agent_steps: int, **values: Any) -> RunStatus:
+    numbers = {field.name: 0 for field in dataclasses.fields(RunStatus) if field.default is dataclasses.MISSING}
+    return RunStatus(**{**numbers, "stages": (), "agent_steps": agent_steps, **values})
+
+
+def test_curves_have_a_gap_where_the_disk_was_full_and_go_on(tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    def write(steps: int) -> None:
+        MetricsWriter(tmp_path, tensorboard=True, text="settings").write(status(steps, episodes=steps), 1.0)
+
+    write(1)
+    size = max(path.stat().st_size for path in tmp_path.iterdir())
+    assert limited(size + 50, lambda: write(2)) == 7
+    write(3)
+    assert read_curve(tmp_path, "train/episodes") == [(1, 0.0, 1.0), (3, 0.0, 3.0)]
+    events = EventAccumulator(str(tmp_path))
+    events.Reload()
+    assert [(each.step, each.value) for each in events.Scalars("train/episodes")] == [(1, 1.0), (3, 3.0)]
+    for path in tmp_path.iterdir():
+        path.unlink()
+    tmp_path.rmdir()  # a folder that is gone is made again
+    write(4)
+    assert read_curve(tmp_path, "train/episodes") == [(4, 0.0, 4.0)]
+
+
+def test_the_live_table_says_what_is_wrong() -> None:
+    from rich.console import Console
+
+    console = Console(width=150)
+    bad = status(
+        100,
+        restarts=3,
+        updates=98,
+        skipped_updates=2,
+        restored=1,
+        last_trouble="12:00:00 a3g train 1 died by SIGKILL; started again",
+        saving=SavingStatus(saved_at=time.time() - 61, bytes=15_000_000, trouble="No space left on device"),
+    )
+    with console.capture() as captured:
+        console.print(make_table(bad, 1.0, "a run"))
+    text = captured.get()
+    for words in (
+        "checkpoint: 0:01:01 ago, 15.0 MB",
+        "NOT SAVING: No space left on device",
+        "3 restarts, 2 updates skipped (2.00%), weights taken back 1 times",
+        "12:00:00 a3g train 1 died by SIGKILL; started again",
+    ):
+        assert words in text
+    assert "NOT SAVING: No space left on device" in make_line(bad, 1.0)
+    with console.capture() as captured:
+        console.print(make_table(status(100), 1.0, "a run"))
+    assert "checkpoint: none yet" in captured.get()
+    assert "NOT SAVING" not in captured.get()
+
+
+# -- whole runs
+
+
+def ready(run: Run, folder: Path, *more: str) -> None:
+    """Wait until everybody works and the first curves are written."""
+    run.wait_for((folder / "metrics.csv").exists)
+    run.wait_for((folder / "scorecard.json").exists)
+    for title in more:
+        run.wait_for(lambda title=title: title in run.children())
+
+
+def test_a_run_lives_through_stopped_and_terminated_processes_damage_and_a_lost_disk(tmp_path: Path, start: Start) -> None:
+    folder, before = tmp_path / "logs" / "run", leftovers()
+    command = arguments(tmp_path, "--run-name", "run", "--checkpoint-interval", "1", "--silence-limit", "15")
+    run = start([*command, "--test-interval", "0.5"])
+    ready(run, folder)
+
+    # Nothing listens on any network.
+    processes = [psutil.Process(run.process.pid), *run.children().values()]
+    assert not [each for process in processes for each in process.net_connections("inet")]
+
+    # A worker that is told to end is started again. One that is stopped, for good: missed, killed, started again.
+    for title, what in (("a3g train 1", signal.SIGTERM), ("a3g train 0", signal.SIGSTOP)):
+        victim = run.wait_for(lambda title=title: run.children().get(title))
+        victim.send_signal(what)
+        run.wait_for(lambda title=title, victim=victim: run.children().get(title, victim) != victim)
+
+    # Damage to the shared weights and to the optimizer's state: taken back to the last checkpoint.
+    for which in (0, 1):
+        taken_back = load_progress(newest_checkpoint(folder)).restored
+        poison(run.process.pid, which)
+        run.wait_for(lambda taken_back=taken_back: load_progress(newest_good(folder, print)).restored > taken_back)
+
+    # A disk that takes nothing more: training goes on, and saving as soon as it can.
+    launcher = psutil.Process(run.process.pid)
+    launcher.rlimit(psutil.RLIMIT_FSIZE, (100, psutil.RLIM_INFINITY))
+    newest, points = newest_checkpoint(folder), len(read_curve(folder, "train/updates"))
+    time.sleep(3.0)
+    launcher.rlimit(psutil.RLIMIT_FSIZE, (psutil.RLIM_INFINITY, psutil.RLIM_INFINITY))
+    run.wait_for(lambda: newest_checkpoint(folder) != newest)
+    run.wait_for(lambda: len(read_curve(folder, "train/updates")) > points)
+
+    # A folder that is gone, with something else in its place.
+    folder.rename(tmp_path / "taken")
+    folder.write_text("in the way")
+    time.sleep(3.0)
+    folder.unlink()
+    run.wait_for(lambda: folder.is_dir() and checkpoints_in(folder))
+
+    run.process.send_signal(signal.SIGTERM)
+    out, _ = run.finish(128 + signal.SIGTERM)
+    for words in (
+        "a3g train 0 died by being silent for 15 s or longer, and was killed; started again",
+        "a3g train 1 died by SIGTERM; started again",
+        "were damaged (not finite): taken back to the last checkpoint",
+        "could not save a checkpoint, training goes on: [Errno 27] File too large",
+        "checkpoints can be saved again",
+    ):
+        assert words in out, out
+    assert load_progress(newest_good(folder, print)).restored == 2
+    assert summary_of(folder)["restarts"] >= 2
+    assert leftovers() <= before
+
+
+def test_a_batch_job_that_is_requeued_goes_on(tmp_path: Path, start: Start) -> None:
+    """The same command each time: it begins, is told to stop by SIGUSR1, goes on, is killed, and ends where it should."""
+    folder = tmp_path / "logs" / "job"
+    command = arguments(tmp_path, "--run-name", "job", "--resume", "auto", "--checkpoint-interval", "0.5")
+    job = start(command)
+    ready(job, folder)
+    os.killpg(job.process.pid, signal.SIGUSR1)  # to all processes, as a scheduler sends it
+    job.finish(128 + signal.SIGUSR1)
+    first = summary_of(folder)
+    assert (first["exit_reason"], first["restarts"]) == ("SIGUSR1", 0)
+    assert first["agent_steps"] > 0
+
+    again = start(command)
+    again.wait_for(lambda: load_progress(newest_checkpoint(folder)).agent_steps > first["agent_steps"])
+    again.wait_for(lambda: {"a3g train 0", "a3g train 1"} <= set(again.children()))
+    again.children()["a3g train 1"].suspend()  # not even who can't hear survives the launcher
+    again.process.kill()
+    out, _ = again.finish(-signal.SIGKILL)
+    assert "goes on from" in out
+
+    steps = load_progress(newest_good(folder, print)).agent_steps
+    last = start([*command, "--total-steps", str(steps + 64)])
+    last.finish(0)
+    assert summary_of(folder)["agent_steps"] >= steps + 64
+    assert load_progress(newest_checkpoint(folder)).resumed == 2
+
+
+def test_a_hung_worker_does_not_keep_a_stopping_run(tmp_path: Path, start: Start) -> None:
+    folder = tmp_path / "logs" / "run"
+    run = start(arguments(tmp_path, "--run-name", "run"))
+    ready(run, folder)
+    run.children()["a3g train 0"].suspend()
+    run.children()["a3g test"].suspend()
+    for _ in range(3):  # nor do impatient signals spoil what is being saved
+        run.process.send_signal(signal.SIGTERM)
+        time.sleep(0.3)
+    out, err = run.finish(128 + signal.SIGTERM)
+    assert out.count("did not stop within") == 2
+    assert "Traceback" not in err
+    assert load_progress(newest_good(folder, print)).agent_steps == summary_of(folder)["agent_steps"] > 0
+
+
+def test_one_worker_killed_and_stopped_and_resumed_is_one_never_stopped(tmp_path: Path, start: Start) -> None:
+    """With all its processes: killed between two checkpoints, gone on, stopped, gone on, it comes to the same bits."""
+    folder = tmp_path / "logs" / "parts"
+    alone = ["--workers", "1", "--lanes", "2", "--num-steps", "4", "--checkpoint-interval", "0.3"]
+    command = [*arguments(tmp_path, "--run-name", "parts", "--resume", "auto"), *alone]
+    killed = start(command)
+    killed.wait_for(lambda: len(checkpoints_in(folder)) == 3 and load_progress(newest_checkpoint(folder)).updates > 3)
+    killed.process.kill()
+    killed.finish(-signal.SIGKILL)
+
+    reached = load_progress(newest_good(folder, print)).updates
+    stopped = start(command)
+    stopped.wait_for(lambda: load_progress(newest_checkpoint(folder)).updates > reached + 3)
+    stopped.process.send_signal(signal.SIGINT)
+    out, _ = stopped.finish(128 + signal.SIGINT)
+    assert "new games" not in out
+
+    goal = load_progress(newest_good(folder, print)).agent_steps + 64
+    start([*command, "--total-steps", str(goal)]).finish(0)
+    whole = start([*arguments(tmp_path, "--run-name", "whole"), *alone, "--total-steps", str(goal)])
+    whole.finish(0)
+
+    def everything(run: Path) -> dict[str, Tensor]:
+        tensors, _ = load_tensors(newest_checkpoint(run), "checkpoint")
+        tensors["counters.gauges"][:, Gauge.RESIDENT_BYTES] = 0
+        state, _ = load_tensors(worker_path(newest_checkpoint(run), 0), "worker's state")
+        return {**{name: each for name, each in tensors.items() if name.startswith(("model", "optim", "count"))}, **state}
+
+    ours, theirs = everything(folder), everything(tmp_path / "logs" / "whole")
+    for name, tensor in theirs.items():
+        assert torch.equal(ours[name], tensor), name
+
+
+def test_retrying_is_soon_enough() -> None:
+    assert saver.RETRY_SECONDS <= 10.0
+    assert Progress().saved_at == 0.0
