@@ -31,6 +31,7 @@ from a3g.processes.shared import (
     note_episode,
 )
 from a3g.processes.worker_state import load_worker_state, save_worker_state, worker_state
+from a3g.reporting.say import say
 from environment import vector_env
 
 
@@ -56,7 +57,7 @@ def run_worker(
         try:
             load_worker_state(worker_path(resumed_from, number), worker)
         except UserError as error:
-            print(f"a3g train {number}: begins new games: {error}", flush=True)
+            say(f"a3g train {number}: begins new games: {error}")
     worker.run()
     if worker.leaves:  # told by a signal of its own, not by the launcher
         sys.exit(128 + signal.SIGTERM)
@@ -151,7 +152,7 @@ class Worker:
         try:
             save_worker_state(path, self, state)
         except OSError as error:
-            print(f"a3g train {self.number}: could not save its games: {error}", flush=True)
+            say(f"a3g train {self.number}: could not save its games: {error}")
 
     def _apply_gradients(self, norm: float) -> None:
         """One step of the shared optimizer with this worker's gradients; none that are not finite ever arrive."""
