@@ -13,6 +13,7 @@ if __name__ == "__mp_main__":  # a child of a run, about to import: from its fir
 
 from a3g.config import TrainConfig, parse_train
 from a3g.errors import UserError
+from a3g.reporting.say import say
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -35,19 +36,19 @@ def _with_settings_of_run(config: TrainConfig, arguments: Sequence[str]) -> Trai
 
     automatic = config.resume == "auto"
     if automatic:
-        found = find_automatically(config, print)
+        found = find_automatically(config, say)
         if found is None:
             return replace(config, resume="")
-        print(f"a3g: goes on from {found}")
+        say(f"a3g: goes on from {found}")
     else:
-        found = find_checkpoint(config.resume, config.log_dir, print)
+        found = find_checkpoint(config.resume, config.log_dir, say)
     # Where things lie is no setting of a run: it goes on where its checkpoint is, unless it gets a new name now, and a
     # file does not decide what else is written on this machine.
     folders = {name: getattr(config, name) for name in ("log_dir", "load_model_dir", "save_model_dir")}
     settings = load_config(found)
     resumed = parse_train(arguments, defaults=replace(settings, run_name="", **folders))
     if settings.save_model_dir != resumed.save_model_dir:
-        print(f"a3g: the best weights go to {resumed.save_model_dir}, they went to {settings.save_model_dir} before")
+        say(f"a3g: the best weights go to {resumed.save_model_dir}, they went to {settings.save_model_dir} before")
     return replace(resumed, resume=str(found), run_name="" if automatic else resumed.run_name)
 
 

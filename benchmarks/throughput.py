@@ -47,7 +47,8 @@ OTHERS: dict[str, list[str]] = {
     SEED_SETTINGS: ["--preset", "seed"],
     "impala + LSTM, float32": ["--preset", "a3g", "--precision", "float32"],
     "impala + LSTM, second forward pass": ["--preset", "a3g", "--no-keep-activations"],
-    "nature, clipped objective (preset quick)": ["--preset", "quick"],
+    "nips": ["--preset", "a3g", "--network", "nips", "--no-lstm", "--hidden-size", "256"],
+    "nips, clipped objective (preset quick)": ["--preset", "quick"],
 }
 
 

@@ -40,7 +40,7 @@ SMALL: dict[str, Any] = {
     "time_per_stage": 3,
     "tensorboard_logger": False,
 }
-PATIENCE_SECONDS = 120.0
+PATIENCE_SECONDS = 240.0
 
 
 def arguments(folder: Path, *more: str) -> list[str]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +28,7 @@ from a3g.processes.supervisor import (
     MAX_FRUITLESS_DEATHS,
     MAX_QUICK_DEATHS,
     QUICK_DEATH_SECONDS,
+    RETRY_SECONDS,
     Child,
     Supervisor,
     backoff,
@@ -35,7 +38,7 @@ from a3g.reporting.metrics import MetricsWriter, read_curve
 from a3g.reporting.progress import make_line, make_table
 from a3g.reporting.status import RunStatus, SavingStatus
 from benchmarks.faults import leftovers, poison
-from tests.running import PATIENCE_SECONDS, Run, Start, arguments, newest_checkpoint, summary_of
+from tests.running import PATIENCE_SECONDS, ROOT, Run, Start, arguments, newest_checkpoint, summary_of
 
 fork = multiprocessing.get_context("fork")
 
@@ -194,6 +197,32 @@ def test_the_signal_that_a_child_died_of_is_named(number: signal.Signals) -> Non
     team.wait_for_restart()
     assert team.child.process is not None
     team.child.process.join()
+
+
+def test_a_child_that_can_not_be_started_is_tried_again() -> None:
+    started = []
+
+    def start(restarts: int) -> Any:
+        started.append(restarts)
+        if len(started) == 1:
+            raise BlockingIOError("Resource temporarily unavailable")
+        process = fork.Process(target=die, args=(0,))
+        process.start()
+        return process
+
+    supervisor = Supervisor([Child("a3g test", start, Pulse(Heartbeats(1), 0), lambda: 0)], silence_limit=5.0)
+    supervisor.start(0.0)
+    assert supervisor.check(RETRY_SECONDS - 1.0) is None
+    assert len(started) == 1
+    supervisor.check(RETRY_SECONDS)
+    assert len(started) == 2
+    assert supervisor.messages == ["a3g test could not be started: Resource temporarily unavailable; tried again in 10 s"]
+    supervisor.join()
+
+
+def test_words_that_go_nowhere_end_nothing() -> None:
+    full = "import sys; from a3g.reporting.say import say; sys.stdout = open('/dev/full', 'w'); say('words'); sys.stdout = None"
+    assert subprocess.run([sys.executable, "-c", full], cwd=ROOT, check=False, stderr=subprocess.DEVNULL).returncode == 0
 
 
 def test_ends_in_words() -> None:

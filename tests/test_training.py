@@ -411,6 +411,7 @@ def test_serial_training_stops_at_its_steps_and_goes_on_even_elsewhere(tmp_path:
 def test_training_ends_when_everything_is_cleared(tmp_path: Path, start: Start) -> None:
     """With the shipped weights, which clear 1-1: the tester finds it out and the launcher stops."""
     command = [sys.executable, str(ROOT / "main.py"), "--preset", "quick", "--env", "SuperMarioBros-1-1-v0", "--workers", "1"]
+    command += ["--network", "nature", "--hidden-size", "512"]  # as in the shipped weights
     command += ["--load", "--lr", "1e-12", "--until-cleared", "--test-episodes", "3", "--clear-rate", "0.3"]
     command += [
         "--log-dir",

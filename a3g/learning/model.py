@@ -69,6 +69,11 @@ def _nature(stack: int) -> nn.Sequential:
     )
 
 
+def _nips(stack: int) -> nn.Sequential:
+    """DQN's first network (Mnih et al. 2013, section 4.1), which the A3C paper used as well."""
+    return nn.Sequential(nn.Conv2d(stack, 16, 8, stride=4), nn.ReLU(), nn.Conv2d(16, 32, 4, stride=2))
+
+
 def _conv4(stack: int) -> nn.Sequential:
     """Four small strided convolutions, as seed project 003 and many A3C programs have them."""
     layers: list[nn.Module] = []
@@ -79,7 +84,7 @@ def _conv4(stack: int) -> nn.Sequential:
 
 # None ends with its ReLU: that comes when the features lie in a row. Between the convolutions' layout and
 # another, its backward pass took ten times as long.
-ENCODERS = {"impala": _impala, "nature": _nature, "conv4": _conv4}
+ENCODERS = {"impala": _impala, "nature": _nature, "nips": _nips, "conv4": _conv4}
 
 
 class ActorCritic(nn.Module):

@@ -12,6 +12,7 @@ from a3g.config import TrainConfig
 from a3g.files import write_atomically
 from a3g.processes.checkpoint import Progress, count_progress
 from a3g.processes.shared import STAGE_INDEX, Gauge, SharedCounters, SharedModel, StageCount, TestBoard
+from a3g.reporting.say import say
 from a3g.reporting.status import RunStatus, SavingStatus, StageStatus
 
 SUMMARY_NAME = "summary.json"
@@ -123,4 +124,4 @@ def write_summary(run: Run, reason: str, progress: Progress) -> None:
     try:
         write_atomically(run.folder / SUMMARY_NAME, json.dumps(summary, indent=1).encode())
     except OSError as error:
-        print(f"a3g: could not write {SUMMARY_NAME}: {error}", flush=True)
+        say(f"a3g: could not write {SUMMARY_NAME}: {error}")

@@ -31,6 +31,7 @@ from a3g.processes.supervisor import Child, Supervisor
 from a3g.processes.tester import run_tester
 from a3g.processes.worker import Worker, run_worker
 from a3g.processes.worker_state import load_worker_state
+from a3g.reporting.say import say
 from a3g.reporting.status import RunStatus
 from a3g.reporting.watch import Watcher
 
@@ -54,7 +55,7 @@ def train(config: TrainConfig) -> int:
     torch.set_num_threads(1)
     run = prepare_run(replace(config, workers=1) if config.serial else config)
     for line in (describe_computing(run.config), *describe_gpus(run.config, torch.cuda.device_count())):
-        print(f"a3g: {line}", flush=True)
+        say(f"a3g: {line}")
     try:
         return _train_serially(run) if config.serial else _Launcher(run).run()
     finally:
@@ -76,7 +77,7 @@ class _Launcher:
 
     def run(self) -> int:
         """Start everything, watch it until there is a reason to stop, and leave everything saved."""
-        reason, failed = "stopped before it began", True
+        reason, failed = "stopped by an error", True
         # Children must not make threads of their own: one process, one core.
         os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1")
         with _stop_signals() as self._signals:
@@ -202,8 +203,8 @@ def _train_serially(run: Run) -> int:
         try:
             load_worker_state(worker_path(run.resumed_from, 0), worker)
         except UserError as error:
-            print(f"a3g: begins new games: {error}")
-    saver = Saver(run, lambda: run.progress(0, 0), lambda message: print(f"a3g: {message}"), time.monotonic())
+            say(f"a3g: begins new games: {error}")
+    saver = Saver(run, lambda: run.progress(0, 0), lambda message: say(f"a3g: {message}"), time.monotonic())
     reason = "stopped by an error"
     with _stop_signals(lambda: run.counters.stop.fill_(1)) as received:
         try:

@@ -23,6 +23,7 @@ from a3g.processes.checkpoint import Progress, checkpoints_in, find_checkpoint, 
 from a3g.processes.process import check_gpus
 from a3g.processes.shared import SharedCounters, SharedModel, TestBoard
 from a3g.processes.tester import BEST_NAME, recorded_score
+from a3g.reporting.say import say
 from a3g.weights import check_fit, load_weights, weights_path
 
 # Half-written files of runs elsewhere that save into the same folder may be in the making; not after an hour.
@@ -38,7 +39,7 @@ def prepare_run(config: TrainConfig) -> Run:
     check_gpus(config.gpu_ids)
     torch.manual_seed(config.seed)
     model = ActorCritic(config.network_spec())
-    checkpoint = find_checkpoint(config.resume, config.log_dir, print) if config.resume else None
+    checkpoint = find_checkpoint(config.resume, config.log_dir, say) if config.resume else None
     if config.load and checkpoint is None:
         path = weights_path(config.load_model_dir, config.env)
         weights = load_weights(path)
@@ -66,7 +67,7 @@ def prepare_run(config: TrainConfig) -> Run:
     except OSError as error:
         if checkpoint is None:
             raise UserError(f"Can't write into the run's folder {folder}: {error.strerror}.") from error
-        print(f"a3g: can't write into {folder} at present: {error.strerror}")  # what there is goes on all the same
+        say(f"a3g: can't write into {folder} at present: {error.strerror}")  # what there is goes on all the same
     return Run(config, folder, shared, counters, board, earlier, checkpoint, lock)
 
 

@@ -18,6 +18,8 @@ MAX_FRUITLESS_DEATHS = 3
 MAX_QUICK_DEATHS = 10
 QUICK_DEATH_SECONDS = 60.0
 LONGEST_DELAY_SECONDS = 60.0
+# What could not even be started is tried again this soon.
+RETRY_SECONDS = 10.0
 # A run told to stop has ten seconds for everything: these for its processes, the rest for the checkpoint.
 STOP_PATIENCE_SECONDS = 6.0
 
@@ -150,7 +152,11 @@ class Supervisor:
         return None
 
     def _start(self, child: Child, now: float) -> None:
-        child.process = child.start(child.restarts)
+        try:
+            child.process = child.start(child.restarts)
+        except OSError as error:  # no memory left for it at present, say
+            child.due_at = now + RETRY_SECONDS
+            self.messages.append(f"{child.title} could not be started: {error}; tried again in {RETRY_SECONDS:.0f} s")
         child.started_at, child.work_at_start = now, child.work()
         child.pulse.restart(now)
 

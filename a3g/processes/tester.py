@@ -22,6 +22,7 @@ from a3g.learning.flat import FlatModel
 from a3g.learning.model import ActorCritic
 from a3g.processes.process import prepare_process
 from a3g.processes.shared import STAGE_INDEX, SharedCounters, SharedModel, StageCount, TestBoard
+from a3g.reporting.say import say
 from a3g.weights import load_weights, save_weights, weights_path
 
 BEST_NAME = "best.safetensors"
@@ -129,7 +130,7 @@ class Tester:
         try:
             save_weights(path, best.model, self._config.env, self._options, best.agent_steps, best.score)
         except OSError as error:
-            print(f"a3g test: could not save the best weights to {path}: {error}", flush=True)
+            say(f"a3g test: could not save the best weights to {path}: {error}")
 
     def _publish(self, score: Score, results: list[EpisodeResult], agent_steps: int) -> None:
         """Write the scorecard and tell the launcher."""
@@ -145,7 +146,7 @@ class Tester:
         try:
             write_atomically(self._folder / SCORECARD_NAME, json.dumps(scorecard, indent=1).encode())
         except OSError as error:
-            print(f"a3g test: could not write the scorecard: {error}", flush=True)
+            say(f"a3g test: could not write the scorecard: {error}")
         if score.num_cleared == len(self._config.test_stages()):
             self._board.cleared_all.fill_(1)
         self._board.agent_steps.fill_(agent_steps)

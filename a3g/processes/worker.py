@@ -34,6 +34,7 @@ from a3g.processes.shared import (
 )
 from a3g.processes.worker_state import load_worker_state, save_worker_state, worker_state
 from a3g.reporting.phases import Phase, PhaseClock
+from a3g.reporting.say import say
 from environment import vector_env_parts
 
 
@@ -59,7 +60,7 @@ def run_worker(
         try:
             load_worker_state(worker_path(resumed_from, number), worker)
         except UserError as error:
-            print(f"a3g train {number}: begins new games: {error}", flush=True)
+            say(f"a3g train {number}: begins new games: {error}")
     worker.run()
     if worker.leaves:  # told by a signal of its own, not by the launcher
         sys.exit(128 + signal.SIGTERM)
@@ -112,7 +113,7 @@ class Worker:
         """Updates of all workers when this one last read the weights."""
         self.crossing = Crossing(self.flat, shared.weights, device, config.gpu_pinned)
         if self.crossing.error:
-            print(f"a3g train {worker}: {self.crossing.error}; weights come over more slowly.", flush=True)
+            say(f"a3g train {worker}: {self.crossing.error}; weights come over more slowly.")
 
     def run(self) -> None:
         """Train until told to stop or `total_steps` are done."""
@@ -173,7 +174,7 @@ class Worker:
         try:
             save_worker_state(path, self, state)
         except OSError as error:
-            print(f"a3g train {self.number}: could not save its games: {error}", flush=True)
+            say(f"a3g train {self.number}: could not save its games: {error}")
 
     def _apply_gradients(self, norm: float) -> None:
         """One step of the shared optimizer with this worker's gradients; none that are not finite ever arrive."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from pathlib import Path
@@ -40,7 +41,7 @@ class Watcher:
         if self._live is not None:
             self._live.start()
         else:
-            self._console.print(self._title, highlight=False, soft_wrap=True)
+            self._print(self._title)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -58,7 +59,7 @@ class Watcher:
             self._live.update(make_table(status, rate, self._title))
         elif self._live is None and now - self._shown_at >= LINE_SECONDS and status.agent_steps:
             self._shown_at = now
-            self._console.print(make_line(status, rate), highlight=False, soft_wrap=True)
+            self._print(make_line(status, rate))
         self._unwritten = (status, rate) if status.agent_steps else None
         if self._unwritten is not None and now - self._written_at >= METRICS_SECONDS:
             self._written_at = now
@@ -67,12 +68,16 @@ class Watcher:
 
     def say(self, message: str) -> None:
         """Print a line above the table."""
-        self._console.print(f"a3g: {message}", highlight=False, soft_wrap=True, markup=False)
+        self._print(f"a3g: {message}")
 
     def say_end(self, status: RunStatus, reason: str) -> None:
         """Print how it ended."""
         rate = status.agent_steps / status.seconds if status.seconds else 0.0
         self.say(f"{reason}, after {status.agent_steps:,} agent steps in {clock(status.seconds)} ({rate:,.0f} agent steps/s)")
+
+    def _print(self, line: str) -> None:
+        with contextlib.suppress(OSError):  # a log on a full disk, a pipe that nobody reads any more
+            self._console.print(line, highlight=False, soft_wrap=True, markup=False)
 
     def _write(self, status: RunStatus, rate: float) -> None:
         try:
