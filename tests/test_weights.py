@@ -65,7 +65,7 @@ def test_a_round_trip_gives_everything_back(path: Path, model: ActorCritic) -> N
         assert torch.equal(tensor, expected[name]), name
 
 
-@pytest.mark.parametrize("encoder", ["impala", "nature", "conv4"])
+@pytest.mark.parametrize("encoder", ["impala", "nature", "nips", "conv4"])
 @pytest.mark.parametrize("lstm", [True, False])
 def test_the_network_is_rebuilt_and_plays_the_same(tmp_path: Path, encoder: str, lstm: bool) -> None:
     model = ActorCritic(NetworkSpec(encoder, (4, 40, 40), num_actions=5, hidden_size=16, lstm=lstm))
