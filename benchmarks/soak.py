@@ -65,9 +65,12 @@ def main() -> int:
     try:
         while not soak.status:
             soak.wait(1.0)
-        while time.time() - soak.begun < 60 * arguments.minutes:
-            soak.wait(soak.random.expovariate(1 / arguments.seconds_between_faults))
+        soak.begun = time.time()  # starting is no part of it
+        end = soak.begun + 60 * arguments.minutes
+        while (at := time.time() + soak.random.expovariate(1 / arguments.seconds_between_faults)) < end:
+            soak.wait(at - time.time())
             soak.strike()
+        soak.wait(end - time.time())
         soak.wait(30.0)  # everything recovers
         soak.end()
     finally:
