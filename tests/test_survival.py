@@ -35,6 +35,7 @@ from a3g.processes.supervisor import (
     describe_exit,
 )
 from a3g.reporting.metrics import MetricsWriter, read_curve
+from a3g.reporting.phases import PHASE_NAMES
 from a3g.reporting.progress import make_line, make_table
 from a3g.reporting.status import RunStatus, SavingStatus
 from benchmarks.faults import leftovers, poison
@@ -84,6 +85,8 @@ def die(code: int) -> None:
 
 
 def be_killed(number: int) -> None:
+    if number != signal.SIGKILL:  # what started the tests may have had it ignored, as nohup does with SIGHUP
+        signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)
     time.sleep(PATIENCE_SECONDS)
 
@@ -353,7 +356,9 @@ def test_an_append_is_whole_or_not_at_all(tmp_path: Path) -> None:
 
 def status(agent_steps: int, **values: Any) -> RunStatus:
     numbers = {field.name: 0 for field in dataclasses.fields(RunStatus) if field.default is dataclasses.MISSING}
-    return RunStatus(**{**numbers, "stages": (), "agent_steps": agent_steps, **values})
+    return RunStatus(
+        **{**numbers, "stages": (), "phase_shares": (0.0,) * len(PHASE_NAMES), "agent_steps": agent_steps, **values}
+    )
 
 
 def test_curves_have_a_gap_where_the_disk_was_full_and_go_on(tmp_path: Path) -> None:
