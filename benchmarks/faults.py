@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
+from collections.abc import Iterable
 from pathlib import Path
 
 import psutil
@@ -49,5 +50,13 @@ def poison(launcher: int, which: int = 0) -> None:
 
 
 def leftovers() -> set[str]:
-    """What programs like this one may leave behind on a machine: shared memory and multiprocessing's sockets."""
+    """What programs like this one may leave behind on a machine: shared memory and multiprocessing's sockets.
+
+    Of all programs: to be compared before and after, while no other run begins or ends.
+    """
     return {str(path) for pattern in ("dev/shm/*", "tmp/pymp-*") for path in Path("/").glob(pattern)}
+
+
+def leftovers_of(pids: Iterable[int]) -> set[str]:
+    """Shared memory that these processes have made and left."""
+    return {str(path) for pid in pids for path in Path("/dev/shm").glob(f"torch_{pid}_*")}

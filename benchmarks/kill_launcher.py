@@ -9,6 +9,7 @@ import argparse
 import contextlib
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -119,6 +120,8 @@ def main() -> int:
         f"agent steps reached | promises broken |\n|---|---|---|---|---|---|\n"
         f"| {arguments.times} | {in_saving} | {with_remains} | {gone_on} | {reached:,} | {len(broken)} |"
     )
+    if not broken:
+        shutil.rmtree(folder)
     return 1 if broken else 0
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import random
+import shutil
 import sys
 import tempfile
 import time
@@ -77,6 +78,8 @@ def main() -> int:
         soak.close()
     soak.check(leftovers() <= before, f"left behind: {leftovers() - before}")
     print(report(soak, time.time() - soak.begun))
+    if not soak.broken:
+        shutil.rmtree(folder)
     return 1 if soak.broken else 0
 
 
