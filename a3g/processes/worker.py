@@ -109,6 +109,9 @@ class Worker:
         self.collector = make_collector(self.envs, self.model, config, device, seed, self.precision, self.clock, self._beat)
         # The optimizer works on the shared weights; by -so False its state is this worker's own.
         self.optimizer = shared.optimizer or make_optimizer(shared.weights, config)
+        # Torch imports a large part of itself at the first step, for a second or more; without gradients nothing else happens.
+        shared.weights.grad = None
+        self.optimizer.step()
         self.updates_read = 0
         """Updates of all workers when this one last read the weights."""
         self.crossing = Crossing(self.flat, shared.weights, device, config.gpu_pinned)
