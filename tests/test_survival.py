@@ -176,16 +176,52 @@ def test_a_silent_child_is_killed_and_started_again() -> None:
     team = Team(time.sleep, PATIENCE_SECONDS)
     process = team.child.process
     assert process is not None
-    os.kill(process.pid or 0, signal.SIGSTOP)
+    stopped = psutil.Process(process.pid)
+    stopped.suspend()
+    while stopped.status() != psutil.STATUS_STOPPED:
+        time.sleep(0.01)
     team.heartbeats.beat(0)
     team.supervisor.check(1.0)
     for second in (2.0, 4.0, 6.0):
         team.supervisor.check(second)
         assert process.is_alive()
-    team.now = 7.0
-    team.supervisor.check(team.now)
+    for second in (7.0, 8.0):
+        team.now = second
+        team.supervisor.check(second)
     assert process.exitcode == -signal.SIGKILL
     assert team.supervisor.messages == ["a3g train 0 died by being silent for 5 s or longer, and was killed; started again"]
+    team.wait_for_restart()
+    assert team.child.process is not None
+    team.child.process.kill()
+    team.child.process.join()
+
+
+def compute() -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < deadline:
+        pass
+
+
+def test_a_child_that_waits_for_a_processor_does_not_hang_but_one_that_computes_for_ever_does() -> None:
+    """Machines are shared: whoever gets a thirtieth of one is silent for long."""
+    team = Team(compute)
+    process = team.child.process
+    assert process is not None
+    times = psutil.Process(process.pid).cpu_times
+
+    def let_pass(seconds: int) -> None:
+        for _ in range(seconds):
+            team.now += 1.0
+            team.supervisor.check(team.now)
+
+    team.supervisor.silence_limit = 100.0
+    let_pass(2_000)  # long after, but it has had next to no time to compute
+    assert process.is_alive()
+    team.supervisor.silence_limit = 0.2
+    while times().user < 1.0:
+        time.sleep(0.1)
+    let_pass(1)
+    assert process.exitcode == -signal.SIGKILL
     team.wait_for_restart()
     assert team.child.process is not None
     team.child.process.kill()

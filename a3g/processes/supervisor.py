@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+import psutil
+
 from a3g.processes.heartbeat import Pulse
 
 # What died this often in a row without having done anything will not get better.
@@ -18,6 +20,9 @@ MAX_FRUITLESS_DEATHS = 3
 MAX_QUICK_DEATHS = 10
 QUICK_DEATH_SECONDS = 60.0
 LONGEST_DELAY_SECONDS = 60.0
+# A silent process that has not wanted to compute for so long hangs.
+IDLE_SECONDS = 1.0
+KILL_SECONDS = 5.0
 # What could not even be started is tried again this soon.
 RETRY_SECONDS = 10.0
 # A run told to stop has ten seconds for everything: these for its processes, the rest for the checkpoint.
@@ -34,6 +39,16 @@ def count_oom_kills() -> int | None:
     except OSError:
         pass
     return None
+
+
+@dataclass
+class Silence:
+    """What a process has done since it was silent for too long."""
+
+    used: float
+    """Its processor time then, in seconds."""
+    idle_since: float
+    """When it last wanted to compute, on the clock of `check`."""
 
 
 @dataclass
@@ -59,6 +74,7 @@ class Child:
     restarts: int = 0
     fruitless_deaths: int = 0
     quick_deaths: int = 0
+    silence: Silence | None = None
     finished: bool = False
     """It ended by itself, with exit code 0."""
 
@@ -99,11 +115,13 @@ class Supervisor:
                     self._start(child, now)
                 continue
             silent = child.pulse.silent_too_long(now, child.patience * self.silence_limit)
-            if child.process.is_alive() and not silent:
+            if not silent:
+                child.silence = None
+            if child.process.is_alive() and not (silent and self._hangs(child, now)):
                 continue
             if child.process.is_alive():
                 child.process.kill()
-                child.process.join()
+                child.process.join(KILL_SECONDS)  # not for ever: it may be waiting for a disk that is gone
                 cause = f"being silent for {child.patience * self.silence_limit:g} s or longer, and was killed"
             elif child.process.exitcode == 0:
                 child.finished = True
@@ -131,10 +149,28 @@ class Supervisor:
                 child.process.kill()
                 child.process.join()
 
+    def _hangs(self, child: Child, now: float) -> bool:
+        """Whether a silent process hangs, and does not just wait for a processor on a machine that is busy with others.
+
+        What is stopped or asleep hangs; what wants to compute does when it has had `silence_limit` seconds for it.
+        """
+        assert child.process is not None
+        try:
+            process = psutil.Process(child.process.pid)
+            computing, times = process.status() == psutil.STATUS_RUNNING, process.cpu_times()
+        except psutil.Error:
+            return True  # it is just ending
+        used = times.user + times.system
+        if child.silence is None:
+            child.silence = Silence(used, now)
+        if computing:
+            child.silence.idle_since = now
+        return now - child.silence.idle_since >= IDLE_SECONDS or used - child.silence.used >= self.silence_limit
+
     def _bury(self, child: Child, cause: str, now: float) -> str | None:
         """Enter a death into the books, and when the child starts again; returns why it does not."""
         assert child.process is not None
-        process, child.process = child.process, None
+        process, child.process, child.silence = child.process, None, None
         excused = child.on_death(process)
         child.quick_deaths = child.quick_deaths + 1 if now - child.started_at < QUICK_DEATH_SECONDS else 1
         child.fruitless_deaths = 0 if excused or child.work() != child.work_at_start else child.fruitless_deaths + 1
