@@ -195,7 +195,7 @@ def draw(figures: dict[str, Any], options: Options) -> None:
     names = sorted(chosen, key=lambda name: chosen[name])
     bars = speeds.barh(names, [chosen[name] for name in names], color=["C3" if "Stable" in n else "C0" for n in names])
     speeds.bar_label(bars, [f"{chosen[name]:,.0f}" for name in names], padding=3, fontsize=8)
-    speeds.set(title=f"training, agent steps/s ({most} workers × lanes)", xlim=(0, 1.15 * max(chosen.values())))
+    speeds.set(title=f"training, agent steps/s ({most} workers × lanes)", xlim=(0, 1.25 * max(chosen.values())))
     parts = [name for name in names if name in training]
     left = np.zeros(len(parts))
     for phase in PHASE_NAMES:
@@ -203,7 +203,7 @@ def draw(figures: dict[str, Any], options: Options) -> None:
         shares.barh(parts, widths, left=left, label=phase)
         left += widths
     shares.set(title="where the workers' time goes", xlim=(0, 1))
-    shares.legend(loc="upper center", bbox_to_anchor=(0.4, -0.05), ncol=len(PHASE_NAMES))
+    figure.legend(*shares.get_legend_handles_labels(), loc="outside lower right", ncol=len(PHASE_NAMES))
     for axis in (speeds, shares):
         axis.tick_params(axis="y", labelsize=8)
     figure.suptitle(figures["machine"])
