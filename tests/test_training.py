@@ -89,8 +89,8 @@ def test_every_update_applies_gradients_of_its_own(loss: str) -> None:
         assert shared.weights.grad is not None
         before[int(shared.optimizer.state[shared.weights]["step"])] = shared.weights.grad.clone()
 
-    shared.optimizer.register_step_pre_hook(remember)
     worker = Worker(0, settings, shared, counters, torch.device("cpu"))
+    shared.optimizer.register_step_pre_hook(remember)
     worker.run()
     applied = list(before.values())
     assert len(applied) == int(shared.optimizer.state[shared.weights]["step"]) == 3
