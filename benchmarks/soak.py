@@ -58,6 +58,8 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, default=None, help="for the run and its log; by default a temporary one")
     arguments = parser.parse_args()
     seed = arguments.seed if arguments.seed is not None else random.SystemRandom().randrange(1 << 32)
+    if arguments.folder is not None:
+        arguments.folder.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="a3g-soak-", dir=arguments.folder))
     print(f"seed {seed}, {arguments.minutes:g} minutes, log in {folder / 'log.txt'}", flush=True)
     before = leftovers()
