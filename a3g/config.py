@@ -84,7 +84,7 @@ class TrainConfig:
 
     # -- the network
     network: Network = "impala"
-    """Picture encoder; impala is seed 002's, nature several times faster, nips (A3C's own) twice as fast again."""
+    """Picture encoder; impala is seed 002's, nature several times faster, nips (A3C's own) nearly twice as fast again."""
     lstm: bool = True
     """Put an LSTM behind the encoder."""
     hidden_size: Annotated[int, _short("-hs")] = 512
@@ -120,7 +120,7 @@ class TrainConfig:
     max_grad_norm: float = 0.0
     """Scale longer gradients down to this norm; 0 leaves them alone, as seed 002 does."""
     keep_activations: bool = True
-    """a3c on the CPU: keep what playing computed for the backward pass instead of computing it again."""
+    """a3c on the CPU: keep what playing computed for the backward pass instead of computing it again; takes memory."""
     epochs: int = 4
     """ppo: passes over a rollout."""
     minibatches: int = 4

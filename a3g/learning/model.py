@@ -83,7 +83,7 @@ def _conv4(stack: int) -> nn.Sequential:
 
 
 # None ends with its ReLU: that comes when the features lie in a row. Between the convolutions' layout and
-# another, its backward pass took ten times as long.
+# another, its backward pass took several times as long.
 ENCODERS = {"impala": _impala, "nature": _nature, "nips": _nips, "conv4": _conv4}
 
 
