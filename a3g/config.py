@@ -120,7 +120,7 @@ class TrainConfig:
     max_grad_norm: float = 0.0
     """Scale longer gradients down to this norm; 0 leaves them alone, as seed 002 does."""
     keep_activations: bool = True
-    """a3c on the CPU: keep what playing computed for the backward pass instead of computing it again; takes memory."""
+    """a3c on the CPU, 4 lanes or more: keep the encoder's work while playing for the backward pass; takes memory."""
     epochs: int = 4
     """ppo: passes over a rollout."""
     minibatches: int = 4

@@ -1,14 +1,16 @@
 """What the pieces of a worker's loop take when each is run alone: the speed that the loop is measured against.
 
-    python benchmarks/pieces.py --network nature --no-lstm   # and any other flag of main.py
+    python benchmarks/pieces.py --network nature --no-lstm --workers 2   # and any other flag of main.py
 
 Prints milliseconds per agent step for the games (with pictures, rules and rewards), for choosing actions and for learning, with
-the real environment, model and learner, on one core; and the agent steps/s that these three alone would allow.
+the real environment, model and learner; and the agent steps/s that these three alone would allow. As many processes as
+`--workers` says do so at once, nothing else between them: what cores share (memory, caches) is no cost of the loop.
 """
 
 from __future__ import annotations
 
 import json
+import multiprocessing
 import statistics
 import sys
 import time
@@ -29,7 +31,7 @@ from a3g.learning.precision import autocast, resolve_precision
 from a3g.learning.rollout import Collector
 from environment import vector_env
 
-ROUNDS = 7
+SECONDS = 8.0
 
 
 class Pieces:
@@ -56,28 +58,32 @@ class Pieces:
 
     def act(self) -> None:
         """Choose the actions of a whole rollout from pictures that are there already."""
-        outputs, state = [], self.rollout.initial_state
-        self.rollout.outputs = None
-        with autocast(self.device, self.precision), torch.set_grad_enabled(self.learner.wants_graph):
+        kept, state = [], self.rollout.initial_state
+        self.rollout.features = None
+        with autocast(self.device, self.precision):
             for t in range(self.config.num_steps):
                 part = slice(t, t + 1)
-                logits, values, state = self.model(self.rollout.observations[part], state, self.rollout.resets[part])
-                torch.multinomial(logits[0].detach().softmax(-1), 1)
-                outputs.append((logits, values))
+                with torch.set_grad_enabled(self.learner.wants_graph):
+                    kept.append(self.model.encode(self.rollout.observations[part]))
+                with torch.no_grad():
+                    logits, _, state = self.model.decide(kept[-1], state, self.rollout.resets[part])
+                    torch.multinomial(logits[0].softmax(-1), 1)
         if self.learner.wants_graph:
-            self.rollout.outputs = torch.cat([each[0] for each in outputs]), torch.cat([each[1] for each in outputs])
+            self.rollout.features = torch.cat(kept)
 
     def learn(self) -> None:
         for _ in self.learner.learn(self.rollout):
             pass
 
 
-def measure(config: TrainConfig) -> dict[str, float]:
-    """Milliseconds per agent step of each piece, medians over ROUNDS."""
+def measure(flags: Sequence[str]) -> dict[str, float]:
+    """Milliseconds per agent step of each piece, medians over some seconds."""
     torch.set_num_threads(1)
+    config = parse_train(["--env", "SuperMarioBros-1-1-v0", "--workers", "1", *flags])
     pieces, samples = Pieces(config), config.num_steps * config.lanes
     milliseconds: dict[str, list[float]] = {"emulate": [], "act": [], "learn": []}
-    for _ in range(ROUNDS + 1):
+    begun = time.perf_counter()
+    while time.perf_counter() - begun < SECONDS or len(milliseconds["learn"]) < 4:
         for name, taken in milliseconds.items():
             begin = time.perf_counter()
             getattr(pieces, name)()
@@ -86,10 +92,14 @@ def measure(config: TrainConfig) -> dict[str, float]:
     return {name: statistics.median(taken[1:]) for name, taken in milliseconds.items()}
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    flags = list(sys.argv[1:] if arguments is None else arguments)
-    result = measure(parse_train(["--env", "SuperMarioBros-1-1-v0", "--workers", "1", *flags]))
-    print(json.dumps({**result, "agent_steps_per_second_per_core": 1000 / sum(result.values())}))
+def main() -> None:
+    flags = sys.argv[1:]
+    processes = parse_train(flags).workers
+    with multiprocessing.get_context("spawn").Pool(processes) as pool:
+        results = pool.map(measure, [flags] * processes, chunksize=1)
+    means = {name: statistics.mean(result[name] for result in results) for name in results[0]}
+    allowed = sum(1000 / sum(result.values()) for result in results)
+    print(json.dumps({"milliseconds_per_agent_step": means, "agent_steps_per_second": allowed}))
 
 
 if __name__ == "__main__":

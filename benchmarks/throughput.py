@@ -1,7 +1,8 @@
 """How fast everything is, each figure measured in turn in this one run: `make bench`.
 
 Environment: 16 lanes of stage 1-1 on one core, random actions, per engine; beside it the engine's bare frames.
-Pieces: what emulating, acting and learning take alone (benchmarks/pieces.py), and what the loop makes of it.
+Pieces: what emulating, acting and learning take alone, in as many processes at once as there are workers
+(benchmarks/pieces.py), and what the loop makes of it.
 Training: `main.py` as users run it, for each network, lanes and workers. `seed settings` is A3G as seed 002 describes
 it, in this project: one game per worker, float32, nes-py.
 Stable-Baselines3: A2C and PPO as their users run them (benchmarks/sb3.py).
@@ -159,14 +160,13 @@ def loop_shares(options: Options, training: dict[str, dict[str, Any]]) -> dict[s
     """How much of what the pieces alone allow the loop reaches."""
     figures: dict[str, Any] = {}
     for name, flags in NETWORKS.items():
-        pieces = measure_elsewhere("pieces.py", [*flags, "--lanes", str(LANES)])
-        figures[name] = {"milliseconds": pieces}
         for workers in options.workers:
-            allowed = pieces["agent_steps_per_second_per_core"] * min(workers, cores())
-            share = training[f"{name}, {workers} × {LANES}"]["agent_steps_per_second"] / allowed
-            figures[name][f"reached with {workers} workers"] = share
+            run = f"{name}, {workers} × {LANES}"
+            pieces = measure_elsewhere("pieces.py", [*flags, "--lanes", str(LANES), "--workers", str(workers)])
+            share = training[run]["agent_steps_per_second"] / pieces["agent_steps_per_second"]
+            figures[run] = {**pieces, "reached": share}
             print(
-                f"loop, {name}, {workers} workers: {share:.0%} of the {allowed:,.0f} agent steps/s that its pieces allow",
+                f"loop, {run}: {share:.0%} of the {pieces['agent_steps_per_second']:,.0f} agent steps/s that its pieces allow",
                 flush=True,
             )
     return figures

@@ -108,8 +108,8 @@ def test_clipped_objective_updates_are_passes_over_shares_of_the_lanes(lstm: boo
 @pytest.mark.parametrize("lstm", [True, False])
 def test_a_graph_kept_while_playing_gives_the_gradients_of_the_second_pass(lstm: bool) -> None:
     """In real games, with episodes that begin, end and are cut off inside the rollout, twice in a row."""
-    settings = config(num_steps=8, lanes=3)
-    env = environment.make_vector_env(["1-1", "4-1"], 3, max_episode_length=5)
+    settings = config(num_steps=8, lanes=4)
+    env = environment.make_vector_env(["1-1", "4-1"], 4, max_episode_length=5)
     torch.manual_seed(1)
     model = ActorCritic(NetworkSpec("conv4", settings.game_options().observation_shape, hidden_size=16, lstm=lstm))
     flat = FlatModel(model)
@@ -117,11 +117,11 @@ def test_a_graph_kept_while_playing_gives_the_gradients_of_the_second_pass(lstm:
     collector = Collector(env, 8, settings.gamma, torch.device("cpu"), seed=3)
     for _ in range(2):
         rollout = collector.collect(model, keep_graph=learner.wants_graph)
-        assert rollout.outputs is not None
+        assert rollout.features is not None
         assert rollout.resets[1:].any()
         ((kept, _),) = learner.learn(rollout)
         gradients = flat.gradients.clone()
-        ((again, _),) = learner.learn(replace(rollout, outputs=None))
+        ((again, _),) = learner.learn(replace(rollout, features=None))
         torch.testing.assert_close(kept, again, rtol=1e-4, atol=1e-5)
         assert gradients.norm() > 0
         torch.testing.assert_close(gradients, flat.gradients, rtol=1e-3, atol=1e-4)
@@ -129,8 +129,8 @@ def test_a_graph_kept_while_playing_gives_the_gradients_of_the_second_pass(lstm:
     env.close()
 
 
-@pytest.mark.parametrize("options", [{"loss": "ppo"}, {"keep_activations": False}])
-def test_no_graph_is_kept_for_weights_that_change_or_against_the_users_wish(options: dict[str, Any]) -> None:
+@pytest.mark.parametrize("options", [{"loss": "ppo"}, {"keep_activations": False}, {"lanes": 1}])
+def test_no_graph_is_kept_for_weights_that_change_or_against_the_users_wish_or_where_it_costs(options: dict[str, Any]) -> None:
     model = make_model()
     assert not Learner(model, FlatModel(model), config(**options), torch.float32).wants_graph
 
@@ -161,7 +161,7 @@ def test_bfloat16_gradients_point_the_same_way() -> None:
 def test_the_rollout_is_not_changed() -> None:
     model = make_model()
     rollout = make_rollout(model, config())
-    before = {name: getattr(rollout, name).clone() for name in Rollout.__slots__ if name not in ("episodes", "outputs")}
+    before = {name: getattr(rollout, name).clone() for name in Rollout.__slots__ if name not in ("episodes", "features")}
     list(Learner(model, FlatModel(model), config(loss="ppo"), torch.float32).learn(rollout))
     for name, tensor in before.items():
         assert torch.equal(getattr(rollout, name), tensor), name

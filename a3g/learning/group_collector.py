@@ -140,7 +140,7 @@ class GroupCollector:
 
         Args:
             model: the one that the collector was made with.
-            keep_graph: must be false; a `Collector` on the CPU can keep the model's outputs.
+            keep_graph: must be false; a `Collector` on the CPU can keep the encoder's graph.
         """
         assert model is self._model
         assert not keep_graph

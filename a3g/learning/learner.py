@@ -19,6 +19,8 @@ from a3g.learning.rollout import Rollout
 # Gradients of an update are added up over passes of about this many samples, for memory: one pass over the 320 samples
 # of seed 002's network took 150 MB more. Does not apply to a graph that was kept while playing.
 SAMPLES_PER_PASS = 128
+# With fewer lanes, gradients of the encoder step by step cost more than computing all steps again at once.
+LANES_TO_KEEP = 4
 
 
 class _Batch(NamedTuple):
@@ -47,8 +49,9 @@ class Learner:
         # On a GPU one large pass is the fastest, and to normalise bytes again is cheaper than to copy floats about.
         self._on_gpu = self._device.type == "cuda"
         self._lanes_per_pass = config.lanes if self._on_gpu else max(1, SAMPLES_PER_PASS // config.num_steps)
-        self.wants_graph = config.loss == "a3c" and config.keep_activations and not self._on_gpu
-        """Whether rollouts shall hold the outputs with their graph: they are used once, before the weights change."""
+        keeps = config.keep_activations and config.lanes >= LANES_TO_KEEP
+        self.wants_graph = config.loss == "a3c" and keeps and not self._on_gpu
+        """Whether rollouts shall hold features with their graph: they are used once, before the weights change."""
         self._targets: Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]] = self._compute_targets
         self._recorded_update: Graphed[Tensor] | None = None
         if self._on_gpu and config.gpu_graphs:
@@ -73,8 +76,8 @@ class Learner:
             returns,
         )
         for lanes in self._batches():
-            if rollout.outputs is not None:
-                update = self._update_from_kept(rollout.outputs, whole)
+            if rollout.features is not None:
+                update = self._update_from_kept(rollout.features, whole)
             elif self._recorded_update is not None:
                 update = self._recorded_update(*self._normalised(whole, lanes).take(lanes))
             else:
@@ -86,7 +89,7 @@ class Learner:
             yield LossParts(*loss), float(norm)
 
     def _pictures(self, rollout: Rollout) -> Tensor:
-        if self._on_gpu or rollout.outputs is not None:
+        if self._on_gpu or rollout.features is not None:
             return rollout.observations
         with autocast(self._device, self._precision), torch.no_grad():
             return self._model.prepare(rollout.observations)
@@ -132,10 +135,15 @@ class Learner:
             sums += torch.stack(loss).detach() * share
         return self._with_norm(sums)
 
-    def _update_from_kept(self, outputs: tuple[Tensor, Tensor], whole: _Batch) -> Tensor:
-        """The same for all lanes, from the graph of playing them."""
+    def _update_from_kept(self, features: Tensor, whole: _Batch) -> Tensor:
+        """The same for all lanes, from features with the graph of playing them.
+
+        What follows the features is computed again, all steps at once: that costs less than its gradients step by step.
+        """
         self._flat.zero_gradients()
-        loss = self._loss(*outputs, whole)
+        with fresh_autocast(self._device, self._precision):
+            logits, values, _ = self._model.decide(features, whole.initial_state, whole.resets)
+            loss = self._loss(logits, values, whole)
         loss.total.backward()  # type: ignore[no-untyped-call]
         return self._with_norm(torch.stack(loss).detach())
 

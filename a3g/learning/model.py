@@ -135,9 +135,25 @@ class ActorCritic(nn.Module):
         Returns:
             logits float32 (T, lanes, actions), values float32 (T, lanes), the state after the last step.
         """
+        return self.decide(self.encode(observations), state, resets)
+
+    def encode(self, observations: Tensor) -> Tensor:
+        """The first half of `forward`, which knows nothing of time: what the encoder makes of pictures.
+
+        Args:
+            observations: as `forward` takes them.
+
+        Returns:
+            (T, lanes, features), of the type that the network computes in
+        """
         steps, lanes = observations.shape[:2]
         pictures = observations if observations.is_floating_point() else self.prepare(observations)
-        x = F.relu(self.fc(F.relu(self.encoder(pictures.flatten(0, 1)).flatten(1))))
+        return F.relu(self.encoder(pictures.flatten(0, 1)).flatten(1)).view(steps, lanes, -1)
+
+    def decide(self, features: Tensor, state: Tensor, resets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The second half of `forward`: from what `encode` returned to what `forward` returns."""
+        steps, lanes = features.shape[:2]
+        x = F.relu(self.fc(features.flatten(0, 1)))
         if self.lstm is not None:
             x, state = self._remember(x.view(steps, lanes, -1), state, resets)
             x = x.flatten(0, 1)

@@ -60,8 +60,8 @@ class Rollout:
     initial_state: Tensor
     """float32 (2, lanes, hidden), the recurrent state before the first step."""
     episodes: list[EpisodeRecord]
-    outputs: tuple[Tensor, Tensor] | None = None
-    """The model's logits (T, lanes, actions) and values (T, lanes) with their graph, if `collect` was to keep it."""
+    features: Tensor | None = None
+    """What the model's encoder made of the observations, (T, lanes, features), with its graph, if `collect` was to keep it."""
 
 
 class Collector:
@@ -137,23 +137,24 @@ class Collector:
         """Play T agent steps in every lane.
 
         Args:
-            keep_graph: whether the rollout shall hold the model's outputs with all that a backward pass needs; the
+            keep_graph: whether the rollout shall hold the encoder's features with all that a backward pass needs; the
                 weights must not change before it.
         """
         rollout = self._rollout
-        rollout.outputs = None  # frees the memory of the last graph before the next grows
+        rollout.features = None  # frees the memory of the last graph before the next grows
         if self._state is None:
             self._state = model.initial_state(self._env.num_envs)
         rollout.initial_state = self._state
         rollout.episodes = []
-        outputs: list[tuple[Tensor, Tensor]] = []
+        kept: list[Tensor] = []
         for t in range(len(rollout.actions)):
             rollout.observations[t].copy_(self._observations)
             rollout.resets[t] = self._first_steps
             with torch.set_grad_enabled(keep_graph):
-                logits, values, self._state = model(rollout.observations[t : t + 1], self._state, rollout.resets[t : t + 1])
+                features = model.encode(rollout.observations[t : t + 1])
             if keep_graph:
-                outputs.append((logits, values))
+                kept.append(features)
+            logits, values, self._state = model.decide(features, self._state, rollout.resets[t : t + 1])
             log_probs = torch.log_softmax(logits[0], dim=-1)
             actions = torch.multinomial(log_probs.exp(), 1, generator=self._random)
             rollout.actions[t] = actions.squeeze(1)
@@ -161,10 +162,9 @@ class Collector:
             rollout.values[t] = values[0]
             self._step(t, rollout.actions[t].cpu().numpy(), model, rollout.episodes)
             self._first_steps = torch.from_numpy(self._dones[t]).to(self._device)
-        self._state = self._state.detach()  # gradients flow back to the rollout's first step, no further
         if keep_graph:
             with torch.enable_grad():
-                rollout.outputs = torch.cat([each[0] for each in outputs]), torch.cat([each[1] for each in outputs])
+                rollout.features = torch.cat(kept)
         observation = self._observations.to(self._device).unsqueeze(0)
         rollout.values[-1] = model(observation, self._state, self._first_steps.unsqueeze(0))[1][0]
         rollout.rewards.copy_(torch.from_numpy(self._rewards))
