@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import a3g.learning.pictures
 from a3g.errors import UserError
 from a3g.learning.flat import FlatModel
 from a3g.learning.losses import actor_critic_loss
@@ -103,7 +104,7 @@ def test_the_lstm_is_torchs_lstm() -> None:
     model = small()
     assert model.lstm is not None
     observations, resets = pictures(6, 3), torch.rand(6, 3) < 0.3
-    features = model.fc(model.encoder(model.prepare(observations).flatten(0, 1)).flatten(1).relu()).relu().view(6, 3, -1)
+    features = model.fc(model.encoder(model.prepare(observations.flatten(0, 1))).flatten(1).relu()).relu().view(6, 3, -1)
     start = torch.randn(2, 3, 24)
     hidden, cell = start
     expected = []
@@ -162,16 +163,35 @@ def test_a_fresh_policy_is_nearly_uniform() -> None:
     torch.testing.assert_close(logits.softmax(-1), torch.full((2, 4, 5), 0.2), rtol=0, atol=0.02)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("shape", [(4, 80, 80), (1, 36, 40), (3, 41, 37)])
+def test_pictures_are_the_same_with_and_without_the_native_core(
+    dtype: torch.dtype, shape: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bit for bit, and in the same layout."""
+    if a3g.learning.pictures.interleave is None:
+        pytest.skip("The native core is not installed.")
+    model, observations = small(), pictures(2, 3, shape).flatten(0, 1)
+    model.input_variance.fill_(30.0)  # so that bright pixels are clipped
+    with torch.autocast("cpu", torch.bfloat16, enabled=dtype is torch.bfloat16):
+        looked_up = model.prepare(observations), model.prepare(observations[::2])
+        monkeypatch.setattr(a3g.learning.pictures, "interleave", None)
+        computed = model.prepare(observations), model.prepare(observations[::2])
+    for one, other in zip(looked_up, computed, strict=True):
+        assert one.dtype is other.dtype is dtype
+        assert one.is_contiguous(memory_format=torch.channels_last)
+        assert other.is_contiguous(memory_format=torch.channels_last)
+        assert torch.equal(one, other)
+    assert looked_up[0].max() == 10
+
+
 def test_pictures_are_normalised_inside_the_model() -> None:
     model = small()
     observations = pictures(2, 3)
-    expected = ((observations.float() - 88.86) / math.sqrt(3658.0)).clamp(-10, 10)
-    torch.testing.assert_close(model.prepare(observations), expected)
-    state, resets = model.initial_state(3), torch.zeros(2, 3, dtype=torch.bool)
-    for raw, prepared in zip(
-        model(observations, state, resets), model(model.prepare(observations), state, resets), strict=True
-    ):
-        assert torch.equal(raw, prepared)
+    expected = ((observations.float() - 88.86) / math.sqrt(3658.0)).clamp(-10, 10).flatten(0, 1)
+    torch.testing.assert_close(model.prepare(observations.flatten(0, 1)), expected)
+    features = model.encoder(expected).relu().view(2, 3, -1)
+    torch.testing.assert_close(model.encode(observations), features, rtol=1e-4, atol=1e-5)
     names = {"input_mean", "input_variance"}
     assert names <= set(model.state_dict())  # so they travel with the weights
     assert not names & {name for name, _ in model.named_parameters()}
@@ -185,7 +205,7 @@ def test_other_statistics_change_what_the_network_sees_and_are_clipped() -> None
     model = small()
     model.input_mean.fill_(10.0)
     model.input_variance.fill_(4.0)
-    normalised = model.prepare(torch.tensor([0, 10, 12, 255], dtype=torch.uint8).view(1, 1, 1, 2, 2))
+    normalised = model.prepare(torch.tensor([0, 10, 12, 255], dtype=torch.uint8).view(1, 1, 2, 2))
     torch.testing.assert_close(normalised.flatten(), torch.tensor([-5.0, 0.0, 1.0, 10.0]))
 
 

@@ -424,3 +424,32 @@ def test_wrong_options_and_lanes_are_refused(starts: dict[Stage, bytes]) -> None
         batch.start(0, starts[Stage(1, 1)], (1, 1), 0, arrays.observations)
     with pytest.raises(RuntimeError, match="lane 0 has no episode"):
         batch.step(np.zeros(2, np.uint8), arrays.observations)
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.float32])
+@pytest.mark.parametrize("shape", [(3, 4, 80, 80), (2, 1, 5, 7), (1, 3, 1, 1), (5, 4, 3, 1)])
+def test_interleaving_looks_every_byte_up_and_puts_stacks_innermost(shape: tuple[int, ...], dtype: Any) -> None:
+    random = np.random.default_rng(1)
+    pictures = random.integers(256, size=shape, dtype=np.uint8)
+    table = random.integers(60_000, size=256).astype(dtype)
+    result = np.zeros((shape[0], *shape[2:], shape[1]), dtype)
+    a3g_native.interleave(pictures, table, result)
+    np.testing.assert_array_equal(result, table[pictures].transpose(0, 2, 3, 1))
+
+
+@pytest.mark.parametrize(
+    ("pictures", "table", "result", "says"),
+    [
+        (np.zeros((2, 4, 8), np.uint8), np.zeros(256, np.float32), np.zeros((2, 8, 4), np.float32), "4 dimensions"),
+        ("pictures", np.zeros(256, np.float32), np.zeros((2, 8, 8, 4), np.float32), "4 dimensions"),
+        (np.zeros((2, 4, 8, 8), np.int32), np.zeros(256, np.float32), np.zeros((2, 8, 8, 4), np.float32), "uint8"),
+        (np.zeros((2, 4, 8, 8), np.uint8), np.zeros(255, np.float32), np.zeros((2, 8, 8, 4), np.float32), "table"),
+        (np.zeros((2, 4, 8, 8), np.uint8), np.zeros(256), np.zeros((2, 8, 8, 4), np.float32), "float32"),
+        (np.zeros((2, 4, 8, 8), np.uint8), np.zeros(256, np.uint16), np.zeros((2, 8, 8, 4), np.float32), "uint16"),
+        (np.zeros((2, 4, 8, 8), np.uint8), np.zeros(256, np.uint16), np.zeros((2, 4, 8, 8), np.uint16), "shape"),
+        (np.zeros((2, 4, 8, 16), np.uint8)[..., ::2], np.zeros(256, np.uint16), np.zeros((2, 8, 8, 4), np.uint16), "contig"),
+    ],
+)
+def test_interleaving_refuses_arrays_that_do_not_fit(pictures: Any, table: Any, result: Any, says: str) -> None:
+    with pytest.raises((ValueError, TypeError), match=says):
+        a3g_native.interleave(pictures, table, result)

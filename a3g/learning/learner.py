@@ -13,7 +13,7 @@ from a3g.learning.cuda_graph import Graphed
 from a3g.learning.flat import FlatModel
 from a3g.learning.losses import LossParts, actor_critic_loss, gae, ppo_loss
 from a3g.learning.model import ActorCritic
-from a3g.learning.precision import autocast, fresh_autocast
+from a3g.learning.precision import fresh_autocast
 from a3g.learning.rollout import Rollout
 
 # Gradients of an update are added up over passes of about this many samples, for memory: one pass over the 320 samples
@@ -26,8 +26,7 @@ LANES_TO_KEEP = 4
 class _Batch(NamedTuple):
     """What is learnt from: all steps of some lanes, the second dimension of each tensor; see `Rollout`."""
 
-    pictures: Tensor
-    """Observations, or what the model's `prepare` made of them."""
+    observations: Tensor
     initial_state: Tensor
     resets: Tensor
     actions: Tensor
@@ -36,8 +35,7 @@ class _Batch(NamedTuple):
     returns: Tensor
 
     def take(self, lanes: Tensor) -> _Batch:
-        pictures, *others = self
-        return _Batch(_take_lanes(pictures, lanes), *(tensor[:, lanes] for tensor in others))
+        return _Batch(*(tensor.index_select(1, lanes) for tensor in self))
 
 
 class Learner:
@@ -46,7 +44,7 @@ class Learner:
     def __init__(self, model: ActorCritic, flat: FlatModel, config: TrainConfig, precision: torch.dtype) -> None:
         self._model, self._flat, self._config, self._precision = model, flat, config, precision
         self._device = flat.values.device
-        # On a GPU one large pass is the fastest, and to normalise bytes again is cheaper than to copy floats about.
+        # On a GPU one large pass is the fastest.
         self._on_gpu = self._device.type == "cuda"
         self._lanes_per_pass = config.lanes if self._on_gpu else max(1, SAMPLES_PER_PASS // config.num_steps)
         keeps = config.keep_activations and config.lanes >= LANES_TO_KEEP
@@ -67,7 +65,7 @@ class Learner:
         """
         advantages, returns = self._targets(rollout.rewards, rollout.values, rollout.dones)
         whole = _Batch(
-            self._pictures(rollout),
+            rollout.observations,
             rollout.initial_state,
             rollout.resets,
             rollout.actions,
@@ -87,12 +85,6 @@ class Learner:
             # In one vector, so that all of it reaches the CPU together.
             *loss, norm = update.cpu().unbind()
             yield LossParts(*loss), float(norm)
-
-    def _pictures(self, rollout: Rollout) -> Tensor:
-        if self._on_gpu or rollout.features is not None:
-            return rollout.observations
-        with autocast(self._device, self._precision), torch.no_grad():
-            return self._model.prepare(rollout.observations)
 
     def _batches(self) -> Iterator[Tensor]:
         """The lanes of each update: all of them once, or shares of them in random order, several times."""
@@ -128,7 +120,7 @@ class Learner:
         sums = torch.zeros(len(LossParts._fields), device=self._device)
         for part in parts:
             with fresh_autocast(self._device, self._precision):
-                logits, values, _ = self._model(part.pictures, part.initial_state, part.resets)
+                logits, values, _ = self._model(part.observations, part.initial_state, part.resets)
                 loss = self._loss(logits, values, part)
             share = part.actions.shape[1] / lanes
             (loss.total * share).backward()  # type: ignore[no-untyped-call]
@@ -157,8 +149,3 @@ class Learner:
     def _with_norm(self, loss: Tensor) -> Tensor:
         norm = self._flat.clip_gradients(self._config.max_grad_norm)
         return torch.cat((loss, norm[None]))
-
-
-def _take_lanes(pictures: Tensor, lanes: Tensor) -> Tensor:
-    """`pictures[:, lanes]` with the layout kept: whole pictures are copied, not single numbers."""
-    return pictures.permute(0, 1, 3, 4, 2).index_select(1, lanes).permute(0, 1, 4, 2, 3)

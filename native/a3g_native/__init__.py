@@ -1,6 +1,9 @@
-"""A fast, exact core for Super Mario Bros: one console (`Emulator`) or many games at once (`Batch`)."""
+"""A fast, exact core for Super Mario Bros: one console (`Emulator`) or many games at once (`Batch`).
 
-from a3g_native._core import VARIABLES, Batch, Emulator
+`interleave` makes the pictures that a `Batch` gives ready for a network.
+"""
+
+from a3g_native._core import VARIABLES, Batch, Emulator, interleave
 
 OUTCOMES = (None, "cleared", "died", "warped", "timeout")
 """What the numbers in the variable ``outcome`` stand for."""
@@ -8,4 +11,4 @@ OUTCOMES = (None, "cleared", "died", "warped", "timeout")
 STATUSES = ("small", "tall", "fireball")
 """What the numbers in the variable ``status`` stand for."""
 
-__all__ = ["OUTCOMES", "STATUSES", "VARIABLES", "Batch", "Emulator"]
+__all__ = ["OUTCOMES", "STATUSES", "VARIABLES", "Batch", "Emulator", "interleave"]

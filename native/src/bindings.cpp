@@ -5,6 +5,7 @@
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
 
+#include <array>
 #include <cstring>
 #include <memory>
 #include <optional>
@@ -14,6 +15,7 @@
 
 #include "batch.hpp"
 #include "cartridge.hpp"
+#include "interleave.hpp"
 #include "machine.hpp"
 #include "palette.hpp"
 #include "profile.hpp"
@@ -131,7 +133,10 @@ T* checked_array(const nb::object& object, const char* name, const std::vector<s
     if (!nb::try_cast(object, test, false)) value_error("must be writable");
   }
   if (array.dtype() != nb::dtype<T>()) {
-    const char* wanted = std::is_same_v<T, float> ? "float32" : std::is_same_v<T, std::int32_t> ? "int32" : "uint8";
+    const char* wanted = std::is_same_v<T, float>           ? "float32"
+                         : std::is_same_v<T, std::int32_t>  ? "int32"
+                         : std::is_same_v<T, std::uint16_t> ? "uint16"
+                                                            : "uint8";
     type_error(std::string("must be of dtype ") + wanted);
   }
   std::vector<std::size_t> actual;
@@ -141,6 +146,29 @@ T* checked_array(const nb::object& object, const char* name, const std::vector<s
   for (std::size_t i = shape.size(); i-- > 0; stride *= static_cast<std::int64_t>(shape[i]))
     if (shape[i] != 1 && array.stride(i) != stride) value_error("must be C-contiguous");
   return const_cast<T*>(static_cast<const T*>(array.data()));
+}
+
+template <typename T>
+void interleave_checked(const nb::object& pictures, const nb::object& table, const nb::object& result) {
+  std::vector<std::size_t> shape;
+  nb::ndarray<nb::ro> array;
+  if (nb::try_cast(pictures, array, false))
+    for (std::size_t i = 0; i < array.ndim(); ++i) shape.push_back(array.shape(i));
+  if (shape.size() != 4) throw nb::value_error("pictures must have 4 dimensions: (n, stack, height, width)");
+  const auto [n, stack, height, width] = std::array{shape[0], shape[1], shape[2], shape[3]};
+  const std::uint8_t* from = checked_array<std::uint8_t>(pictures, "pictures", shape, false);
+  const T* values = checked_array<T>(table, "table", {256}, false);
+  T* to = checked_array<T>(result, "result", {n, height, width, stack});
+  const nb::gil_scoped_release released;
+  interleave(from, n, stack, height * width, values, to);
+}
+
+void interleave_arrays(const nb::object& pictures, const nb::object& table, const nb::object& result) {
+  nb::ndarray<nb::ro> array;
+  if (nb::try_cast(table, array, false) && array.dtype() == nb::dtype<std::uint16_t>())
+    interleave_checked<std::uint16_t>(pictures, table, result);
+  else
+    interleave_checked<float>(pictures, table, result);
 }
 
 // Many games; the arrays are the caller's.
@@ -272,6 +300,10 @@ NB_MODULE(_core, module) {
       .def("load_game", &PyBatch::load_game, "lane"_a, "game"_a,
            "Go on with a saved game in a lane. ValueError: damaged or foreign.")
       .def_prop_ro("lanes", &PyBatch::lanes);
+
+  module.def("interleave", &interleave_arrays, "pictures"_a, "table"_a, "result"_a,
+             "Look every byte of pictures up in a table, uint16 or float32 (256,), and put the results, of the same type, where "
+             "convolutions like them: pictures uint8 (n, stack, height, width), result (n, height, width, stack).");
 
 #ifdef A3G_PROFILE
   module.def(
