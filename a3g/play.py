@@ -21,7 +21,7 @@ from a3g.files import write_atomically
 from a3g.game.emulators import FRAMES_PER_SECOND, VISIBLE_HEIGHT, VISIBLE_WIDTH, Emulator, make_emulator
 from a3g.game.rules import FrameHook, Outcome
 from a3g.game.stages import Stage
-from a3g.processes.process import check_gpus, prepare_device
+from a3g.processes.process import check_gpus, compute_on_one_core, prepare_device
 from a3g.reporting.video import VideoWriter
 from a3g.reporting.window import Window
 from a3g.weights import Weights, load_weights, weights_path
@@ -39,7 +39,7 @@ def evaluate(config: EvalConfig) -> int:
     weights = _load(config)
     check_gpus((config.gpu_id,))
     device = prepare_device(config.gpu_id)
-    torch.set_num_threads(1)
+    compute_on_one_core()
     torch.manual_seed(config.seed)
     model = weights.build().to(device)
     game = dataclasses.replace(

@@ -29,6 +29,7 @@ from a3g.learning.learner import Learner
 from a3g.learning.model import ActorCritic
 from a3g.learning.precision import autocast, resolve_precision
 from a3g.learning.rollout import Collector
+from a3g.processes.process import compute_on_one_core
 from environment import vector_env
 
 SECONDS = 8.0
@@ -78,7 +79,7 @@ class Pieces:
 
 def measure(flags: Sequence[str]) -> dict[str, float]:
     """Milliseconds per agent step of each piece, medians over some seconds."""
-    torch.set_num_threads(1)
+    compute_on_one_core()
     config = parse_train(["--env", "SuperMarioBros-1-1-v0", "--workers", "1", *flags])
     pieces, samples = Pieces(config), config.num_steps * config.lanes
     milliseconds: dict[str, list[float]] = {"emulate": [], "act": [], "learn": []}

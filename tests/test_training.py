@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -41,6 +43,29 @@ def train_alone(settings: TrainConfig, restart: int = 0) -> tuple[SharedModel, S
 
 
 # -- one worker
+
+
+FREED_AND_TAKEN_AGAIN = """
+import resource, torch
+from a3g.processes.process import compute_on_one_core
+compute_on_one_core()
+def work():
+    kept = [torch.ones(megabytes, 1 << 18) for megabytes in 12 * [8]]
+    return sum(float(each[0, 0]) for each in kept)
+faults = []
+for _ in range(10):
+    work()
+    faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
+print(faults[-1] - faults[-5])
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux") or not hasattr(ctypes.CDLL(None), "mallopt"), reason="No glibc here.")
+def test_memory_that_is_freed_is_there_the_next_time_without_the_kernel() -> None:
+    """96 MB of 4 KB pages would be 24,000 faults each time."""
+    command = [sys.executable, "-c", FREED_AND_TAKEN_AGAIN]
+    done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+    assert int(done.stdout) < 500
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from a3g.processes.books import Run, read_status, write_summary
 from a3g.processes.checkpoint import Progress, leaving_path, worker_path
 from a3g.processes.heartbeat import Pulse
 from a3g.processes.prepare import prepare_run
-from a3g.processes.process import STOP_SIGNALS, describe_computing, describe_gpus
+from a3g.processes.process import STOP_SIGNALS, compute_on_one_core, describe_computing, describe_gpus
 from a3g.processes.saver import Saver
 from a3g.processes.shared import Count
 from a3g.processes.supervisor import Child, Supervisor
@@ -52,7 +52,7 @@ def train(config: TrainConfig) -> int:
         UserError: if something asked for isn't there; nothing has been changed then.
     """
     setproctitle.setproctitle("a3g launch")
-    torch.set_num_threads(1)
+    compute_on_one_core()
     run = prepare_run(replace(config, workers=1) if config.serial else config)
     for line in (describe_computing(run.config), *describe_gpus(run.config, torch.cuda.device_count())):
         say(f"a3g: {line}")
