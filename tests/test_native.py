@@ -453,3 +453,31 @@ def test_interleaving_looks_every_byte_up_and_puts_stacks_innermost(shape: tuple
 def test_interleaving_refuses_arrays_that_do_not_fit(pictures: Any, table: Any, result: Any, says: str) -> None:
     with pytest.raises((ValueError, TypeError), match=says):
         a3g_native.interleave(pictures, table, result)
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "winners", "says"),
+    [
+        (np.zeros((2, 8, 8), np.uint16), np.zeros((2, 4, 4, 16), np.uint16), np.zeros((2, 4, 4, 16), np.uint8), "4 dimensions"),
+        (
+            np.zeros((2, 8, 8, 8), np.uint16),
+            np.zeros((2, 4, 4, 8), np.uint16),
+            np.zeros((2, 4, 4, 8), np.uint8),
+            "multiple of 16",
+        ),
+        (
+            np.zeros((2, 0, 8, 16), np.uint16),
+            np.zeros((2, 0, 4, 16), np.uint16),
+            np.zeros((2, 0, 4, 16), np.uint8),
+            "not empty",
+        ),
+        (np.zeros((2, 8, 8, 16), np.float32), np.zeros((2, 4, 4, 16), np.uint16), np.zeros((2, 4, 4, 16), np.uint8), "uint16"),
+        (np.zeros((2, 9, 8, 16), np.uint16), np.zeros((2, 4, 4, 16), np.uint16), np.zeros((2, 4, 4, 16), np.uint8), "shape"),
+        (np.zeros((2, 8, 8, 16), np.uint16), np.zeros((2, 4, 4, 16), np.uint16), np.zeros((2, 4, 4, 8), np.uint8), "winners"),
+    ],
+)
+def test_pooling_refuses_arrays_that_do_not_fit(x: Any, y: Any, winners: Any, says: str) -> None:
+    with pytest.raises((ValueError, TypeError), match=says):
+        a3g_native.max_pool(x, y, winners)
+    with pytest.raises((ValueError, TypeError), match=says):
+        a3g_native.max_pool_gradient(y, winners, x)

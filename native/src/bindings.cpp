@@ -17,6 +17,7 @@
 #include "cartridge.hpp"
 #include "interleave.hpp"
 #include "machine.hpp"
+#include "max_pool.hpp"
 #include "palette.hpp"
 #include "profile.hpp"
 #include "state.hpp"
@@ -148,13 +149,19 @@ T* checked_array(const nb::object& object, const char* name, const std::vector<s
   return const_cast<T*>(static_cast<const T*>(array.data()));
 }
 
-template <typename T>
-void interleave_checked(const nb::object& pictures, const nb::object& table, const nb::object& result) {
+// The shape of an array of 4 dimensions; what they are is said if it has others.
+std::vector<std::size_t> checked_shape(const nb::object& object, const char* name, const char* dimensions) {
   std::vector<std::size_t> shape;
   nb::ndarray<nb::ro> array;
-  if (nb::try_cast(pictures, array, false))
+  if (nb::try_cast(object, array, false))
     for (std::size_t i = 0; i < array.ndim(); ++i) shape.push_back(array.shape(i));
-  if (shape.size() != 4) throw nb::value_error("pictures must have 4 dimensions: (n, stack, height, width)");
+  if (shape.size() != 4) throw nb::value_error((std::string(name) + " must have 4 dimensions: " + dimensions).c_str());
+  return shape;
+}
+
+template <typename T>
+void interleave_checked(const nb::object& pictures, const nb::object& table, const nb::object& result) {
+  const std::vector<std::size_t> shape = checked_shape(pictures, "pictures", "(n, stack, height, width)");
   const auto [n, stack, height, width] = std::array{shape[0], shape[1], shape[2], shape[3]};
   const std::uint8_t* from = checked_array<std::uint8_t>(pictures, "pictures", shape, false);
   const T* values = checked_array<T>(table, "table", {256}, false);
@@ -169,6 +176,34 @@ void interleave_arrays(const nb::object& pictures, const nb::object& table, cons
     interleave_checked<std::uint16_t>(pictures, table, result);
   else
     interleave_checked<float>(pictures, table, result);
+}
+
+// The shape that is pooled, and the one of what comes out.
+std::pair<PoolShape, std::vector<std::size_t>> pool_shapes(const std::vector<std::size_t>& shape) {
+  const PoolShape pool{shape[0], shape[1], shape[2], shape[3]};
+  if (pool.channels % kPoolChannels || pool.height == 0 || pool.width == 0)
+    throw nb::value_error(("the channels must be a multiple of " + std::to_string(kPoolChannels) + ", and pictures not empty").c_str());
+  return {pool, {pool.count, pool.rows(), pool.columns(), pool.channels}};
+}
+
+void max_pool_arrays(const nb::object& x, const nb::object& y, const nb::object& winners) {
+  const std::vector<std::size_t> shape = checked_shape(x, "x", "(n, height, width, channels)");
+  const auto [pool, pooled] = pool_shapes(shape);
+  const auto* from = checked_array<std::uint16_t>(x, "x", shape, false);
+  auto* to = checked_array<std::uint16_t>(y, "y", pooled);
+  auto* places = checked_array<std::uint8_t>(winners, "winners", pooled);
+  const nb::gil_scoped_release released;
+  max_pool(from, pool, to, places);
+}
+
+void max_pool_gradient_arrays(const nb::object& gradient, const nb::object& winners, const nb::object& result) {
+  const std::vector<std::size_t> shape = checked_shape(result, "result", "(n, height, width, channels)");
+  const auto [pool, pooled] = pool_shapes(shape);
+  const auto* from = checked_array<std::uint16_t>(gradient, "gradient", pooled, false);
+  const auto* places = checked_array<std::uint8_t>(winners, "winners", pooled, false);
+  auto* to = checked_array<std::uint16_t>(result, "result", shape);
+  const nb::gil_scoped_release released;
+  max_pool_gradient(from, places, pool, to);
 }
 
 // Many games; the arrays are the caller's.
@@ -304,6 +339,13 @@ NB_MODULE(_core, module) {
   module.def("interleave", &interleave_arrays, "pictures"_a, "table"_a, "result"_a,
              "Look every byte of pictures up in a table, uint16 or float32 (256,), and put the results, of the same type, where "
              "convolutions like them: pictures uint8 (n, stack, height, width), result (n, height, width, stack).");
+
+  module.def("max_pool", &max_pool_arrays, "x"_a, "y"_a, "winners"_a,
+             "Max pooling of 3 x 3 windows, stride 2, padding 1: x, bfloat16 as uint16 (n, height, width, channels), to y, (n, "
+             "(height + 1) // 2, (width + 1) // 2, channels); winners, uint8 of y's shape, takes each window's place of its "
+             "first largest number.");
+  module.def("max_pool_gradient", &max_pool_gradient_arrays, "gradient"_a, "winners"_a, "result"_a,
+             "The gradient of max_pool's x from y's.");
 
 #ifdef A3G_PROFILE
   module.def(
