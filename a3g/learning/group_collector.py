@@ -97,20 +97,10 @@ class GroupCollector:
         self._model, self._clock, self._on_step = model, clock or PhaseClock(), on_step
         self._random = torch.Generator(device).manual_seed(seed)
         lanes = sum(env.num_envs for env in envs)
-        observations = torch.zeros(num_steps, lanes, *envs[0].options.observation_shape, dtype=torch.uint8, device=device)
         self._rewards = host_zeros(num_steps, lanes, dtype=torch.float32, pinned=pinned)
         self._dones = host_zeros(num_steps, lanes, dtype=torch.bool, pinned=pinned)
-        self._rollout = Rollout(
-            observations=observations,
-            actions=torch.zeros(num_steps, lanes, dtype=torch.int64, device=device),
-            log_probs=torch.zeros(num_steps, lanes, device=device),
-            rewards=torch.zeros(num_steps, lanes, device=device),
-            dones=torch.zeros(num_steps, lanes, dtype=torch.bool, device=device),
-            resets=torch.zeros(num_steps, lanes, dtype=torch.bool, device=device),
-            values=torch.zeros(num_steps + 1, lanes, device=device),
-            initial_state=model.initial_state(lanes),
-            episodes=[],
-        )
+        self._rollout = Rollout.empty(num_steps, lanes, envs[0].options.observation_shape, device)
+        self._rollout.initial_state = model.initial_state(lanes)
         seeds = lane_seeds(seed, lanes)
         self._groups: list[_Group] = []
         for env in envs:

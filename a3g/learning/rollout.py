@@ -63,6 +63,22 @@ class Rollout:
     features: Tensor | None = None
     """What the model's encoder made of the observations, (T, lanes, features), with its graph, if `collect` was to keep it."""
 
+    @classmethod
+    def empty(cls, num_steps: int, lanes: int, observation_shape: tuple[int, ...], device: torch.device) -> Rollout:
+        """Room for so many agent steps; whoever collects them sets the initial state."""
+        size = num_steps, lanes
+        return cls(
+            observations=torch.zeros(*size, *observation_shape, dtype=torch.uint8, device=device),
+            actions=torch.zeros(size, dtype=torch.int64, device=device),
+            log_probs=torch.zeros(size, device=device),
+            rewards=torch.zeros(size, device=device),
+            dones=torch.zeros(size, dtype=torch.bool, device=device),
+            resets=torch.zeros(size, dtype=torch.bool, device=device),
+            values=torch.zeros(num_steps + 1, lanes, device=device),
+            initial_state=torch.zeros(0),
+            episodes=[],
+        )
+
 
 class Collector:
     """Plays a vector environment with a model, keeping observations and recurrent state from rollout to rollout."""
@@ -95,19 +111,8 @@ class Collector:
         self._state: Tensor | None = None
         self._returns = np.zeros(lanes)
         steps = np.zeros((num_steps, lanes), np.float32)
-        shape = (num_steps, *self._observations.shape)
         self._rewards, self._dones = steps.copy(), steps.astype(np.bool_)
-        self._rollout = Rollout(
-            observations=torch.zeros(shape, dtype=torch.uint8, device=device),
-            actions=torch.zeros(num_steps, lanes, dtype=torch.int64, device=device),
-            log_probs=torch.zeros(num_steps, lanes, device=device),
-            rewards=torch.zeros(num_steps, lanes, device=device),
-            dones=torch.zeros(num_steps, lanes, dtype=torch.bool, device=device),
-            resets=torch.zeros(num_steps, lanes, dtype=torch.bool, device=device),
-            values=torch.zeros(num_steps + 1, lanes, device=device),
-            initial_state=torch.zeros(0),
-            episodes=[],
-        )
+        self._rollout = Rollout.empty(num_steps, lanes, env.options.observation_shape, device)
         self._first_steps = torch.ones(lanes, dtype=torch.bool, device=device)
 
     def state(self) -> dict[str, Tensor]:
