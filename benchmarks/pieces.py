@@ -27,7 +27,7 @@ from a3g.config import TrainConfig, parse_train
 from a3g.learning.flat import FlatModel
 from a3g.learning.learner import Learner
 from a3g.learning.model import ActorCritic
-from a3g.learning.precision import autocast, resolve_precision
+from a3g.learning.precision import autocast, resolve_precision, uncached_casts
 from a3g.learning.rollout import Collector
 from a3g.processes.process import compute_on_one_core
 from environment import vector_env
@@ -64,7 +64,7 @@ class Pieces:
         with autocast(self.device, self.precision):
             for t in range(self.config.num_steps):
                 part = slice(t, t + 1)
-                with torch.set_grad_enabled(self.learner.wants_graph):
+                with torch.set_grad_enabled(self.learner.wants_graph), uncached_casts(self.learner.wants_graph):
                     kept.append(self.model.encode(self.rollout.observations[part]))
                 with torch.no_grad():
                     logits, _, state = self.model.decide(kept[-1], state, self.rollout.resets[part])

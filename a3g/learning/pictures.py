@@ -19,8 +19,8 @@ def can_look_up(pictures: Tensor, dtype: torch.dtype) -> bool:
 def look_up(pictures: Tensor, table: Tensor) -> Tensor:
     """`table[pictures]` in the layout that convolutions like, the stack innermost in memory.
 
-    In one pass over the pictures; PyTorch takes one for each conversion, operation and change of layout, several
-    times as long in all.
+    In one pass over the pictures; PyTorch takes one for each conversion, operation and change of layout
+    (benchmarks/layers.py: how fast).
 
     Args:
         pictures: uint8 (n, stack, height, width).

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 try:
@@ -19,7 +20,7 @@ else:
 def max_pool(x: Tensor) -> Tensor:
     """Max pooling of 3 × 3 windows, stride 2, padding 1: (n, channels, height, width) to half of height and width.
 
-    The native core's takes a third of PyTorch's time for bfloat16 numbers, channels innermost in memory, on a CPU.
+    The native core does it for bfloat16 numbers, channels innermost in memory, on a CPU (benchmarks/layers.py: how fast).
     """
     native = HAS_NATIVE and x.device.type == "cpu" and x.dtype is torch.bfloat16 and x.shape[1] % 16 == 0
     if native and x.is_contiguous(memory_format=torch.channels_last):
@@ -40,6 +41,7 @@ class _NativeMaxPool(torch.autograd.Function):
         return y
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         (winners,) = ctx.saved_tensors
         result = torch.empty(ctx.shape, dtype=gradient.dtype, memory_format=torch.channels_last)

@@ -48,6 +48,20 @@ def fresh_autocast(device: torch.device, dtype: torch.dtype) -> Iterator[None]:
         torch.clear_autocast_cache()
 
 
+@contextmanager
+def uncached_casts(active: bool = True) -> Iterator[None]:
+    """Inside an `autocast`: convert weights for each use by itself, so that gradients of several uses add up in float32.
+
+    Of weights converted once, gradients add up in the smaller type, in which a long sum comes to a standstill.
+    """
+    before = torch.is_autocast_cache_enabled()
+    torch.set_autocast_cache_enabled(before and not active)
+    try:
+        yield
+    finally:
+        torch.set_autocast_cache_enabled(before)
+
+
 def _computes_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))

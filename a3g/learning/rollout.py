@@ -13,6 +13,7 @@ from torch import Tensor
 
 from a3g.game.vector import MarioVectorEnv
 from a3g.learning.model import ActorCritic
+from a3g.learning.precision import uncached_casts
 from a3g.reporting.phases import Phase, PhaseClock
 
 
@@ -155,7 +156,7 @@ class Collector:
         for t in range(len(rollout.actions)):
             rollout.observations[t].copy_(self._observations)
             rollout.resets[t] = self._first_steps
-            with torch.set_grad_enabled(keep_graph):
+            with torch.set_grad_enabled(keep_graph), uncached_casts(keep_graph):
                 features = model.encode(rollout.observations[t : t + 1])
             if keep_graph:
                 kept.append(features)

@@ -21,8 +21,8 @@ from a3g.processes.lifeline import end_with_parent
 # What tells a run to stop: Ctrl-C, and what schedulers send before they take the machine away.
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
-# mallopt(3): options by their numbers in <malloc.h>, and what they are set to. 32 MB is the most that glibc takes for
-# blocks of their own; nothing larger comes and goes while training.
+# mallopt(3): options by their numbers in <malloc.h>, and what they are set to. Blocks of more than 32 MB, the most that
+# older glibc takes here, still come from the kernel and go back to it; bfloat16 activations are smaller.
 _M_TRIM_THRESHOLD, _KEPT_BYTES = -1, 1 << 30
 _M_MMAP_THRESHOLD, _LARGEST_BLOCK = -3, 1 << 25
 

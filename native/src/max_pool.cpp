@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <cstring>
 
-// Compiled for several generations of processors; the program takes what it runs on.
-#if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__)
+// Compiled for several generations of processors by compilers that know how (gcc 12, glibc); the program takes what it runs
+// on. Others compile it for the platform's baseline.
+#if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && __GNUC__ >= 12 && !defined(__clang__) && \
+    !defined(__SANITIZE_ADDRESS__)
 #define A3G_ALL_PROCESSORS __attribute__((target_clones("default", "avx2", "arch=x86-64-v4")))
 #else
 #define A3G_ALL_PROCESSORS
