@@ -10,6 +10,8 @@ reward is the game package's own.
 
 from __future__ import annotations
 
+import importlib.metadata
+import importlib.util
 import json
 import sys
 import time
@@ -88,6 +90,14 @@ class MarioForSb3(gymnasium.Env[np.ndarray, int]):
     def _shrunk(self, screen: np.ndarray) -> np.ndarray:
         grey = cv2.cvtColor(screen, cv2.COLOR_RGB2GRAY)
         return cv2.resize(grey, (84, 84), interpolation=cv2.INTER_AREA)[:, :, None]
+
+
+def reason_against() -> str:
+    """Why Stable-Baselines3 can't be measured here; empty if it can."""
+    if importlib.util.find_spec("stable_baselines3") is None:
+        return "it is not installed; see benchmarks/requirements.txt"
+    game = importlib.metadata.version("gym-super-mario-bros")
+    return "" if int(game.partition(".")[0]) < 9 else f"written for gym-super-mario-bros 7, and {game} is installed"
 
 
 def make_model(algorithm: str, stage: str, seed: int) -> Any:

@@ -43,7 +43,7 @@ class Options:
     total_steps: int = 300_000
     """Agent steps of each run."""
     log_dir: Path | None = None
-    """Keep the runs here; those that are there already are not made again."""
+    """Keep the runs here; those that are there already, made with the same flags, are not made again."""
     json: Path | None = None
     """Write the figures here."""
     picture: Path | None = None
@@ -52,12 +52,15 @@ class Options:
 
 def run_one(workers: int, lock: bool, seed: int, options: Options, folder: Path) -> TrainingRun:
     name = f"{workers}workers_{'lock' if lock else 'hogwild'}_seed{seed}"
-    summary = folder / name / "summary.json"
-    if summary.exists():
-        return TrainingRun(folder / name, json.loads(summary.read_text()))
+    summary, asked = folder / name / "summary.json", folder / f"{name}.flags"
     flags = [*options.flags.split(), "--env", f"SuperMarioBros-{STAGE}-v0", "--workers", str(workers), "--seed", str(seed)]
     flags += ["--total-steps", str(options.total_steps), "--test-interval", "600"]
-    return train(folder, name, [*flags, *(["--no-hogwild"] if lock else [])])
+    flags += ["--no-hogwild"] if lock else []
+    if summary.exists() and asked.read_text().split() == flags:
+        return TrainingRun(folder / name, json.loads(summary.read_text()))
+    folder.mkdir(parents=True, exist_ok=True)
+    asked.write_text(" ".join(flags))
+    return train(folder, name, flags)
 
 
 def figures_of(run: TrainingRun) -> dict[str, float]:

@@ -27,6 +27,7 @@ import tyro
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
+import sb3
 from training_run import machine, train
 
 import environment
@@ -123,7 +124,7 @@ def measure_training(flags: list[str], workers: int, options: Options) -> dict[s
 def measure_elsewhere(script: str, arguments: list[str]) -> dict[str, Any]:
     """Run another benchmark in a process of its own; returns the JSON of its last line."""
     command = [sys.executable, str(ROOT / "benchmarks" / script), *arguments]
-    done = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    done = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
     result: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
     return result
 
@@ -173,15 +174,29 @@ def loop_shares(options: Options, training: dict[str, dict[str, Any]]) -> dict[s
 
 
 def ratios(figures: dict[str, Any], options: Options) -> dict[str, float]:
-    """The ratios that the README quotes."""
+    """Every ratio that the README quotes."""
     most = max(options.workers)
+    others = figures.get("stable_baselines3_steps_per_second", {})
     training = {name: each["agent_steps_per_second"] for name, each in figures["training"].items()}
+    training |= {f"Stable-Baselines3 {algorithm}": steps for algorithm, steps in others.items()}
     seed = training[f"{SEED_SETTINGS}, {most} workers"]
-    result = {f"{name} over seed settings": training[f"{name}, {most} × {LANES}"] / seed for name in NETWORKS}
-    for algorithm, steps in figures.get("stable_baselines3_steps_per_second", {}).items():
+    result = {f"{name} over seed settings": steps / seed for name, steps in training.items()}
+    for algorithm, steps in others.items():
         result[f"nature over Stable-Baselines3 {algorithm}"] = training[f"nature, {most} × {LANES}"] / steps
     engines = figures["environment_steps_per_second"]
-    return result | {f"environment: {name} over nes-py": steps / engines["nes-py"] for name, steps in engines.items()}
+    for base in ("fceumm", "nes-py"):
+        result |= {
+            f"environment: {name} over {base}": steps / engines[base] for name, steps in engines.items() if base in engines
+        }
+    return result
+
+
+def save(figures: dict[str, Any], options: Options) -> None:
+    if LANES in options.lanes:
+        figures["ratios"] = ratios(figures, options)
+    if options.json is not None:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        options.json.write_text(json.dumps(figures, indent=1))
 
 
 def draw(figures: dict[str, Any], options: Options) -> None:
@@ -217,9 +232,12 @@ def main() -> None:
     print(figures["machine"])
     figures["training"] = trainings(options)
     figures["training_steps_per_second"] = {name: each["agent_steps_per_second"] for name, each in figures["training"].items()}
-    if LANES in options.lanes:
+    if LANES in options.lanes and max(options.gpu_ids) < 0:  # the pieces are timed on the CPU
         figures["loop"] = loop_shares(options, figures["training"])
-    if options.sb3:
+    save(figures, options)  # whatever happens to the other program
+    if reason := sb3.reason_against() if options.sb3 else "not asked for":
+        print(f"Stable-Baselines3 is not measured: {reason}.")
+    else:
         arguments = ["--seconds", str(options.training_seconds)]
         figures["stable_baselines3_steps_per_second"] = {
             algorithm: measure_elsewhere("sb3.py", ["--algorithm", algorithm, *arguments])["agent_steps_per_second"]
@@ -227,13 +245,9 @@ def main() -> None:
         }
         for algorithm, steps in figures["stable_baselines3_steps_per_second"].items():
             print(f"Stable-Baselines3 {algorithm}: {steps:,.0f} agent steps/s")
-    if LANES in options.lanes:
-        figures["ratios"] = ratios(figures, options)
-        for name, ratio in figures["ratios"].items():
-            print(f"ratio, {name}: {ratio:.1f}")
-    if options.json is not None:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(figures, indent=1))
+    save(figures, options)
+    for name, ratio in figures.get("ratios", {}).items():
+        print(f"ratio, {name}: {ratio:.1f}")
     if options.picture is not None:
         draw(figures, options)
 

@@ -16,6 +16,7 @@ from a3g.learning.flat import FlatModel
 from a3g.learning.learner import Learner
 from a3g.learning.losses import actor_critic_loss, gae, ppo_loss
 from a3g.learning.model import ActorCritic, NetworkSpec
+from a3g.learning.precision import autocast
 from a3g.learning.rollout import Collector, Rollout
 
 LANES = 12
@@ -126,6 +127,26 @@ def test_a_graph_kept_while_playing_gives_the_gradients_of_the_second_pass(lstm:
         assert gradients.norm() > 0
         torch.testing.assert_close(gradients, flat.gradients, rtol=1e-3, atol=1e-4)
         flat.values.sub_(0.01 * gradients)
+    env.close()
+
+
+@pytest.mark.parametrize("num_steps", [20, 200])
+def test_gradients_of_a_kept_graph_add_up_exactly_in_bfloat16_too(num_steps: int) -> None:
+    """As a worker collects: inside an autocast. Summed in bfloat16, 300 steps were 3% off."""
+    settings, cpu = config(num_steps=num_steps, lanes=4), torch.device("cpu")
+    env = environment.make_vector_env(["1-1", "4-1"], 4, max_episode_length=5)
+    torch.manual_seed(1)
+    model = ActorCritic(NetworkSpec("conv4", settings.game_options().observation_shape, hidden_size=16))
+    flat = FlatModel(model)
+    learner = Learner(model, flat, settings, torch.bfloat16)
+    with autocast(cpu, torch.bfloat16):
+        rollout = Collector(env, num_steps, settings.gamma, cpu, seed=3).collect(model, keep_graph=True)
+    list(learner.learn(rollout))
+    kept = flat.gradients.clone()
+    list(learner.learn(replace(rollout, features=None)))
+    encoder = slice(sum(parameter.numel() for parameter in model.encoder.parameters()))
+    again = flat.gradients[encoder]
+    assert float((kept[encoder] - again).norm() / again.norm()) < 0.004
     env.close()
 
 

@@ -185,6 +185,17 @@ def test_pictures_are_the_same_with_and_without_the_native_core(
     assert looked_up[0].max() == 10
 
 
+def test_a_recurrent_state_that_is_no_number_ends_with_its_episode() -> None:
+    model, observations = small(), pictures(3, 2)
+    resets = nowhere(3, 2)
+    resets[1] = True
+    logits, values, state = model(observations, torch.full((2, 2, 24), math.nan), resets)
+    assert logits[0].isnan().all()
+    assert not logits[1:].isnan().any()
+    assert not values[1:].isnan().any()
+    assert not state.isnan().any()
+
+
 def test_pictures_are_normalised_inside_the_model() -> None:
     model = small()
     observations = pictures(2, 3)

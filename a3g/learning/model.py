@@ -180,11 +180,12 @@ class ActorCritic(nn.Module):
         """The LSTM over time, (T, lanes, features) to (T, lanes, hidden); its input half is one large product."""
         assert self.lstm is not None
         from_input = F.linear(x, self.lstm.weight_ih, self.lstm.bias_ih)
-        keep = (~resets).to(state.dtype).unsqueeze(-1)
+        forgets = resets.unsqueeze(-1)
         hidden, cell = state
         outputs = []
         for t in range(x.shape[0]):
-            hidden, cell = hidden * keep[t], cell * keep[t]
+            # Filled, not multiplied: a state that is no number ends with its episode.
+            hidden, cell = hidden.masked_fill(forgets[t], 0.0), cell.masked_fill(forgets[t], 0.0)
             gates = from_input[t] + F.linear(hidden, self.lstm.weight_hh, self.lstm.bias_hh)
             enter, forget, candidate, leave = gates.float().chunk(4, dim=-1)
             cell = torch.sigmoid(forget) * cell + torch.sigmoid(enter) * torch.tanh(candidate)
