@@ -13,7 +13,7 @@ if __name__ == "__mp_main__":  # a child of a run, about to import: from its fir
 
 from a3g.config import TrainConfig, parse_train
 from a3g.errors import UserError
-from a3g.reporting.say import say
+from a3g.reporting.say import make_output_patient, say
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -53,4 +53,5 @@ def _with_settings_of_run(config: TrainConfig, arguments: Sequence[str]) -> Trai
 
 
 if __name__ == "__main__":
+    make_output_patient()
     sys.exit(main(sys.argv[1:]))

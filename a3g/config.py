@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
@@ -189,6 +190,8 @@ class TrainConfig:
         _require(
             "/" not in self.run_name and self.run_name not in (".", ".."), "run_name", self.run_name, "a plain folder name"
         )
+        fits = len(os.fsencode(self.run_name)) <= LONGEST_NAME
+        _require(fits, "run_name", self.run_name, f"a folder name of at most {LONGEST_NAME} bytes")
         _check_game(self)
 
     def game_options(self) -> GameOptions:
@@ -314,9 +317,11 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
 }
 
+# In bytes; no file system here takes a longer one.
+LONGEST_NAME = 255
 EXIT_CODES = (
-    "Exit codes: 0 the goal was reached; 1 the run can't go on; 2 a mistake in the command or in a file; stopped and saved "
-    "on SIGINT 130, SIGTERM 143, SIGUSR1 138."
+    "Exit codes: 0 the goal was reached; 1 the run can't go on, or its end could not be saved; 2 a mistake in the command or "
+    "in a file; stopped and saved on SIGINT 130, SIGTERM 143, SIGUSR1 138, SIGHUP 129."
 )
 
 Config = TypeVar("Config", TrainConfig, EvalConfig)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
 import os
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,19 @@ def write_atomically(path: Path, data: bytes) -> None:
         temporary.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def looking_into(folder: Path) -> Iterator[None]:
+    """Look for files of the user's.
+
+    Raises:
+        UserError: if that isn't possible: the folder is closed, or its name too long.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"Can't look into the folder {folder}: {error.strerror}.") from error
 
 
 def sync_folder(folder: Path) -> None:

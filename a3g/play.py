@@ -17,7 +17,7 @@ from rich.table import Table
 from a3g.config import EvalConfig
 from a3g.errors import UserError
 from a3g.evaluation import Arena, EpisodeResult, results_to_json, wilson_interval
-from a3g.files import write_atomically
+from a3g.files import looking_into, write_atomically
 from a3g.game.emulators import FRAMES_PER_SECOND, VISIBLE_HEIGHT, VISIBLE_WIDTH, Emulator, make_emulator
 from a3g.game.rules import FrameHook, Outcome
 from a3g.game.stages import Stage
@@ -56,8 +56,9 @@ def evaluate(config: EvalConfig) -> int:
     json_paths = [path for path in (config.json, monitor / "results.json" if config.new_gym_eval else None) if path]
     for path in json_paths:
         _make_folder(path.parent)  # now, not after an hour of episodes
-        if path.is_dir():
-            raise UserError(f"Can't write the results to {path}: it is a folder.")
+        with looking_into(path):
+            if path.is_dir():
+                raise UserError(f"Can't write the results to {path}: it is a folder.")
     console = Console()
     with ExitStack() as stack:
         show = _Show(config, stages, monitor if config.new_gym_eval else config.log_dir / "videos")
@@ -93,7 +94,9 @@ def _load(config: EvalConfig) -> Weights:
         weights = load_weights(config.weights)
     else:
         own, general = (weights_path(config.load_model_dir, env_id) for env_id in (config.env, "SuperMarioBros-v0"))
-        weights = load_weights(general if general.is_file() and not own.is_file() else own)
+        with looking_into(config.load_model_dir):
+            path = general if general.is_file() and not own.is_file() else own
+        weights = load_weights(path)
     if config.hidden_size is not None and config.hidden_size != weights.network.hidden_size:
         raise UserError(
             f"The weights have --hidden-size {weights.network.hidden_size}, not {config.hidden_size}: leave it out."

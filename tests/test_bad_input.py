@@ -26,6 +26,7 @@ from a3g.weights import save_weights
 
 ROOT = Path(__file__).parent.parent
 ENV = "SuperMarioBros-1-1-v0"
+TOO_LONG = "x" * 300  # for any file system's names
 SMALL = TrainConfig(env=ENV, network="conv4", hidden_size=16, lstm=False, run_name="run")
 
 
@@ -177,6 +178,16 @@ CASES = {
         "Can't write",
         lambda folder: (small_weights(folder), (folder / "results.json").mkdir()),
     ),
+    # -- names too long, which fail where closed folders do, but for root too
+    "a run name too long": Case(f"main.py --run-name {TOO_LONG}", "a folder name of at most 255 bytes"),
+    "resume a name too long": Case(f"main.py --resume {TOO_LONG}", "File name too long"),
+    "log folder too long": Case(f"main.py --log-dir {TOO_LONG}", "File name too long"),
+    "log folder too long, auto": Case(f"main.py --log-dir {TOO_LONG} --resume auto", "File name too long"),
+    "resume a run name too long, auto": Case(
+        f"main.py --resume auto --run-name {TOO_LONG}", "a folder name of at most 255 bytes"
+    ),
+    "eval: a weights folder too long": Case(f"gym_eval.py --env {ENV} -lmr {TOO_LONG}", "File name too long"),
+    "eval: results too long": Case(f"gym_eval.py --env {ENV} --json {TOO_LONG}", "File name too long", small_weights),
     # -- the other command
     "eval: unknown env": Case("gym_eval.py --env SuperMarioBros-1-1", "Unknown environment 'SuperMarioBros-1-1'"),
     "eval: no episodes": Case("gym_eval.py --num-episodes 0", "--num-episodes must be at least 1, not 0"),

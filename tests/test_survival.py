@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -22,6 +23,8 @@ from a3g.processes import saver
 from a3g.processes.checkpoint import Progress, checkpoint_path, checkpoints_in, load_progress, newest_good, worker_path
 from a3g.processes.gate import Gate
 from a3g.processes.heartbeat import LAUNCHER_SLEPT_SECONDS, STARTING_TIMES, Heartbeats, Pulse
+from a3g.processes.launcher import _stop_signals
+from a3g.processes.process import prepare_process
 from a3g.processes.shared import Gauge
 from a3g.processes.supervisor import (
     LONGEST_DELAY_SECONDS,
@@ -264,8 +267,36 @@ def test_words_that_go_nowhere_end_nothing() -> None:
     assert subprocess.run([sys.executable, "-c", full], cwd=ROOT, check=False, stderr=subprocess.DEVNULL).returncode == 0
 
 
+def talk_to_a_full_disk() -> None:
+    sys.stdout = Path("/dev/full").open("w")  # noqa: SIM115
+    prepare_process("a3g test")
+    print("words")
+
+
+def test_a_childs_words_that_go_nowhere_are_not_its_end() -> None:
+    child = fork.Process(target=talk_to_a_full_disk)
+    child.start()
+    child.join()
+    assert child.exitcode == 0
+
+
+@pytest.mark.parametrize(("handler", "heard"), [(signal.SIG_IGN, []), (signal.SIG_DFL, [signal.SIGHUP])])
+def test_nohup_holds(handler: signal.Handlers, heard: list[signal.Signals]) -> None:
+    before = signal.signal(signal.SIGHUP, handler)
+    try:
+        with _stop_signals() as received:
+            if signal.getsignal(signal.SIGHUP) != signal.SIG_DFL:  # else it would be the tests' end
+                signal.raise_signal(signal.SIGHUP)
+        assert received == heard
+        assert signal.getsignal(signal.SIGHUP) == handler
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def test_ends_in_words() -> None:
     assert describe_exit(1, None) == "exit code 1, with what it printed above"
+    assert describe_exit(255, None) == "exit code 255, with what it printed above"
+    assert describe_exit(-40, None) == "signal 40"  # a real-time signal has no name
     assert describe_exit(143, None) == "SIGTERM"
     assert describe_exit(-9, True) == "SIGKILL of the kernel: out of memory"
     assert describe_exit(-9, False) == "SIGKILL"
@@ -510,6 +541,87 @@ def test_a_run_lives_through_stopped_and_terminated_processes_damage_and_a_lost_
     assert load_progress(newest_good(folder, print)).restored == 2
     assert summary_of(folder)["restarts"] >= 2
     assert not leftovers_of([run.process.pid, *run.seen])
+
+
+@pytest.mark.parametrize("where", ["a closed pipe", "a full disk"])
+def test_a_run_that_nobody_hears_goes_on(tmp_path: Path, where: str) -> None:
+    reader, output = os.pipe() if where == "a closed pipe" else (None, os.open("/dev/full", os.O_WRONLY))
+    if reader is not None:
+        os.close(reader)
+    command = arguments(tmp_path, "--run-name", "run", "--workers", "1", "--total-steps", "64")
+    run = subprocess.run(command, check=False, stdout=output, stderr=subprocess.PIPE, text=True, timeout=PATIENCE_SECONDS)
+    os.close(output)
+    assert (run.returncode, run.stderr) == (0, "")
+    summary = summary_of(tmp_path / "logs" / "run")
+    assert (summary["exit_reason"], summary["restarts"]) == ("total_steps 64 reached", 0)
+
+
+IN_A_TERMINAL = """
+import fcntl, os, signal, sys, termios
+
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may run under nohup
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
+def test_a_run_whose_terminal_is_closed_is_saved(tmp_path: Path) -> None:
+    terminal, inside = os.openpty()
+
+    command = [sys.executable, "-c", IN_A_TERMINAL, *arguments(tmp_path, "--run-name", "run", "--workers", "1")]
+    run = subprocess.Popen(command, stdin=inside, stdout=inside, stderr=inside, start_new_session=True)
+    os.close(inside)
+    try:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not (tmp_path / "logs" / "run" / "metrics.csv").exists() and time.monotonic() < deadline:
+            if select.select([terminal], [], [], 0.1)[0]:
+                os.read(terminal, 1 << 16)
+        os.close(terminal)
+        assert run.wait(PATIENCE_SECONDS) == 128 + signal.SIGHUP
+    finally:
+        run.kill()
+    summary = summary_of(tmp_path / "logs" / "run")
+    assert (summary["exit_reason"], summary["restarts"]) == ("SIGHUP", 0)
+    assert load_progress(newest_checkpoint(tmp_path / "logs" / "run")).agent_steps == summary["agent_steps"] > 0
+
+
+def test_a_run_whose_end_can_not_be_saved_does_not_claim_it(tmp_path: Path, start: Start) -> None:
+    folder = tmp_path / "logs" / "run"
+    run = start(arguments(tmp_path, "--run-name", "run", "--serial", "--total-steps", "3200"))
+    run.wait_for((folder / "config.json").exists)
+    psutil.Process(run.process.pid).rlimit(psutil.RLIMIT_FSIZE, (100, psutil.RLIM_INFINITY))
+    out, err = run.finish(1)
+    assert "the run's end could not be saved, what there is ends with the checkpoint before: [Errno 27] File too large" in out
+    assert "training goes on" not in out
+    assert "Traceback" not in err
+    assert not checkpoints_in(folder)
+
+
+UNKILLABLE = """
+import sys
+from multiprocessing.process import BaseProcess
+from a3g.processes import supervisor
+from main import main
+
+if __name__ == "__main__":
+    supervisor.STOP_PATIENCE_SECONDS = supervisor.STOP_KILL_SECONDS = 0.5
+    BaseProcess.kill = lambda process: None
+    sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_a_worker_that_can_not_be_killed_does_not_keep_a_stopping_run(tmp_path: Path, start: Start) -> None:
+    """As one that waits for a disk that is gone; here it is stopped, and the launcher's SIGKILL lost."""
+    folder = tmp_path / "logs" / "run"
+    python, _, *options = arguments(tmp_path, "--run-name", "run", "--workers", "1")
+    run = start([python, "-c", UNKILLABLE, *options])
+    ready(run, folder)
+    run.children()["a3g train 0"].suspend()
+    run.process.send_signal(signal.SIGTERM)
+    out, err = run.finish(128 + signal.SIGTERM)
+    assert "a3g train 0 could not even be killed" in out
+    assert "Traceback" not in err
+    assert load_progress(newest_good(folder, print)).agent_steps == summary_of(folder)["agent_steps"] > 0
 
 
 def test_a_batch_job_that_is_requeued_goes_on(tmp_path: Path, start: Start) -> None:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from a3g.config import TrainConfig, to_json, train_config_from_json
 from a3g.errors import UserError
-from a3g.files import Shapes, load_tensors, read_json, save_tensors
+from a3g.files import Shapes, load_tensors, looking_into, read_json, save_tensors
 from a3g.processes.shared import Count, SharedCounters, SharedModel, TestBoard
 from a3g.processes.snapshot import board_tensors, counter_tensors, model_tensors
 
@@ -230,13 +230,15 @@ def find_checkpoint(resume: str, log_dir: Path, say: Say) -> Path:
         say: called with a sentence about every damaged checkpoint that is passed over.
 
     Raises:
-        UserError: if there is none.
+        UserError: if there is none, or a folder can't be looked into.
     """
-    if Path(resume).is_file():
-        return Path(resume)
+    with looking_into(Path(resume)):
+        if Path(resume).is_file():
+            return Path(resume)
     for folder in (Path(resume), log_dir / resume):
-        if checkpoints_in(folder):
-            return newest_good(folder, say)
+        with looking_into(folder):
+            if checkpoints_in(folder):
+                return newest_good(folder, say)
     raise UserError(f"There is no checkpoint to resume: neither {resume} nor {log_dir / resume} is a run with one.")
 
 
@@ -268,13 +270,14 @@ def find_automatically(config: TrainConfig, say: Say) -> Path | None:
         its newest good checkpoint; None if there is no such run, so that it begins now
 
     Raises:
-        UserError: if the run's checkpoints are all damaged.
+        UserError: if the run's checkpoints are all damaged, or a folder can't be looked into.
     """
-    if config.run_name:
-        folders = [config.log_dir / config.run_name]
-    else:
-        folders = [path for path in config.log_dir.glob(f"{config.env}_*") if checkpoints_in(path)]
-        folders.sort(key=lambda folder: checkpoints_in(folder)[-1].stat().st_mtime)
-    if not folders or not checkpoints_in(folders[-1]):
-        return None
-    return newest_good(folders[-1], say)
+    with looking_into(config.log_dir / config.run_name):
+        if config.run_name:
+            folders = [config.log_dir / config.run_name]
+        else:
+            folders = [path for path in config.log_dir.glob(f"{config.env}_*") if checkpoints_in(path)]
+            folders.sort(key=lambda folder: checkpoints_in(folder)[-1].stat().st_mtime)
+        if not folders or not checkpoints_in(folders[-1]):
+            return None
+        return newest_good(folders[-1], say)

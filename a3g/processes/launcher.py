@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -91,14 +92,16 @@ class _Launcher:
                 self._say_messages()
                 self.run_.counters.stop.fill_(1)
                 self.run_.counters.gate.open()
-                self._supervisor.join()
-                self._saver.save_at_once()
+                all_ended = self._supervisor.join()
                 self._say_messages()
+                saved = self._saver.save_the_end()
                 write_summary(self.run_, reason, self._progress())
         self._watcher.say_end(self._status(), reason)
-        if self._signals:
-            return 128 + self._signals[0]
-        return EXIT_FAILURE if failed else 0
+        code = _exit_code(self._signals, saved, failed)
+        if not all_ended:  # `multiprocessing` would wait for them for ever
+            sys.stdout.flush()
+            os._exit(code)
+        return code
 
     def _watch(self) -> tuple[str, bool]:
         """Returns why the run ends, and whether that is a failure."""
@@ -211,9 +214,16 @@ def _train_serially(run: Run) -> int:
             worker.run()
             reason = received[0].name if received else f"total_steps {run.config.total_steps} reached"
         finally:
-            saver.save_at_once()
+            run.counters.stop.fill_(1)
+            saved = saver.save_the_end()
             write_summary(run, reason, run.progress(0, 0))
-    return 128 + received[0] if received else 0
+    return _exit_code(received, saved)
+
+
+def _exit_code(signals: list[signal.Signals], saved: bool, failed: bool = False) -> int:
+    if signals and saved:
+        return 128 + signals[0]
+    return 0 if saved and not failed else EXIT_FAILURE
 
 
 @contextlib.contextmanager
@@ -225,7 +235,8 @@ def _stop_signals(on_signal: Callable[[], Any] = lambda: None) -> Iterator[list[
         received.append(signal.Signals(number))
         on_signal()
 
-    previous = {number: signal.signal(number, handle) for number in STOP_SIGNALS}
+    unheard = {signal.SIGHUP} if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else set()  # under nohup
+    previous = {number: signal.signal(number, handle) for number in STOP_SIGNALS if number not in unheard}
     try:
         yield received
     finally:

@@ -15,7 +15,7 @@ import torch
 from a3g.config import TrainConfig, to_json
 from a3g.errors import UserError
 from a3g.evaluation import sort_key
-from a3g.files import remove_remains, write_atomically
+from a3g.files import looking_into, remove_remains, write_atomically
 from a3g.game.emulators import resolve_emulator
 from a3g.learning.model import ActorCritic
 from a3g.processes.books import Run
@@ -74,7 +74,9 @@ def prepare_run(config: TrainConfig) -> Run:
 def _run_folder(config: TrainConfig) -> Path:
     name = config.run_name or f"{config.env}_{time.strftime('%Y-%m-%d_%H-%M-%S')}"
     folder = config.log_dir / name
-    if checkpoints_in(folder):
+    with looking_into(folder):
+        exists = bool(checkpoints_in(folder))
+    if exists:
         raise UserError(f"The run {folder} exists: go on with it by --resume {name}, or choose another --run-name.")
     return folder
 

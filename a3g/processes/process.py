@@ -17,9 +17,10 @@ from a3g.errors import UserError
 from a3g.game.emulators import resolve_emulator
 from a3g.learning.precision import prepare_gpu_arithmetic, resolve_precision
 from a3g.processes.lifeline import end_with_parent
+from a3g.reporting.say import make_output_patient
 
-# What tells a run to stop: Ctrl-C, and what schedulers send before they take the machine away.
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+# What tells a run to stop: Ctrl-C, what schedulers send before they take the machine away, a terminal that is closed.
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 
 # mallopt(3): options by their numbers in <malloc.h>, and what they are set to. Blocks of more than 32 MB, the most that
 # older glibc takes here, still come from the kernel and go back to it; bfloat16 activations are smaller.
@@ -40,8 +41,9 @@ def prepare_process(title: str, gpu_id: int = -1) -> torch.device:
     """
     end_with_parent()
     setproctitle.setproctitle(title)
+    make_output_patient()
     # Signals reach every process of a terminal or of a batch job; only the launcher decides what they mean.
-    for number in (signal.SIGINT, signal.SIGUSR1):
+    for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)

@@ -128,6 +128,13 @@ class Saver:
         self._write(self._number, self._progress())
         self._note_written(time.monotonic())
 
+    def save_the_end(self) -> bool:
+        """Save for the last time; returns whether that was possible."""
+        self.save_at_once()
+        if self.trouble:
+            self._say(f"the run's end could not be saved, what there is ends with the checkpoint before: {self.trouble}")
+        return not self.trouble
+
     @property
     def _patience(self) -> float:
         config = self._run.config
@@ -181,7 +188,7 @@ class Saver:
                 self._say("checkpoints can be saved again")
             self._saved_at, self._next = time.time(), now + interval
         else:
-            if self._failure != self.trouble:
+            if self._failure != self.trouble and not self._run.counters.stop:
                 self._say(f"could not save a checkpoint, training goes on: {self._failure}")
             self._next = now + min(interval, RETRY_SECONDS)
         self.trouble = self._failure or ""

@@ -27,6 +27,8 @@ KILL_SECONDS = 5.0
 RETRY_SECONDS = 10.0
 # A run told to stop has ten seconds for everything: these for its processes, the rest for the checkpoint.
 STOP_PATIENCE_SECONDS = 6.0
+# And these for those that had to be killed to be gone.
+STOP_KILL_SECONDS = 2.0
 
 
 def count_oom_kills() -> int | None:
@@ -137,9 +139,14 @@ class Supervisor:
         """Whether every child whose title begins with `titles` has ended by itself."""
         return all(child.finished for child in self.children if child.title.startswith(titles))
 
-    def join(self) -> None:
-        """Wait for children that were told to stop; kill those that don't within STOP_PATIENCE_SECONDS."""
+    def join(self) -> bool:
+        """Wait for children that were told to stop; kill those that don't within STOP_PATIENCE_SECONDS.
+
+        Returns:
+            whether all have ended; what waits for a disk that is gone doesn't even when killed
+        """
         deadline = time.monotonic() + STOP_PATIENCE_SECONDS
+        killed = []
         for child in self.children:
             if child.process is None:
                 continue
@@ -147,7 +154,13 @@ class Supervisor:
             if child.process.is_alive():
                 self.messages.append(f"{child.title} did not stop within {STOP_PATIENCE_SECONDS:.0f} s and was killed")
                 child.process.kill()
-                child.process.join()
+                killed.append((child.title, child.process))
+        deadline = time.monotonic() + STOP_KILL_SECONDS
+        for title, process in killed:
+            process.join(max(deadline - time.monotonic(), 0.0))
+            if process.is_alive():
+                self.messages.append(f"{title} could not even be killed (does it wait for a disk that is gone?); left alone")
+        return not any(process.is_alive() for _, process in killed)
 
     def _hangs(self, child: Child, now: float) -> bool:
         """Whether a silent process hangs, and does not just wait for a processor on a machine that is busy with others.
@@ -216,7 +229,10 @@ def describe_exit(exit_code: int | None, out_of_memory: bool | None) -> str:
     """
     if exit_code is None or 0 <= exit_code <= 128:
         return f"exit code {exit_code}, with what it printed above"
-    name = signal.Signals(-exit_code if exit_code < 0 else exit_code - 128).name
+    try:
+        name = signal.Signals(-exit_code if exit_code < 0 else exit_code - 128).name
+    except ValueError:  # one without a name, or no signal at all
+        return f"signal {-exit_code}" if exit_code < 0 else f"exit code {exit_code}, with what it printed above"
     if name != "SIGKILL" or out_of_memory is False:
         return name
     return f"{name} (out of memory?)" if out_of_memory is None else f"{name} of the kernel: out of memory"
