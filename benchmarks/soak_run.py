@@ -172,6 +172,8 @@ class Soak:
         self.check(not living, f"orphans: {living}")
         if code < 0 and self.status:
             self.account_for_loss(begun)
+        elif code >= 0 and not (self.disk / "filler").exists():
+            self.look_at_last_checkpoint()
         self.start()
 
     def living(self) -> list[str]:
@@ -197,6 +199,17 @@ class Soak:
         self.seconds_lost.append(lost)
         self.steps_lost.append(max(self.status["agent_steps"] - progress.agent_steps, 0))
 
+    def look_at_last_checkpoint(self) -> int:
+        """Who was told to stop has saved all; returns the agent steps that are saved."""
+        try:
+            saved = load_progress(newest_good(self.run_folder, print)).agent_steps
+            ended = json.loads((self.run_folder / "summary.json").read_text())["agent_steps"]
+        except (UserError, IndexError, OSError, ValueError) as error:
+            self.check(False, f"no good checkpoint or no summary after a stop: {error}")
+            return 0
+        self.check(saved == ended, f"the last checkpoint has {saved:,} agent steps, the run ended with {ended:,}")
+        return saved
+
     def end(self) -> None:
         """Stop the run as a user does, and look at what is left."""
         self.launcher.send_signal(signal.SIGTERM)
@@ -207,10 +220,7 @@ class Soak:
         time.sleep(1.0)
         self.check(not self.living(), f"orphans: {self.living()}")
         self.look_at_best()
-        progress = load_progress(newest_good(self.run_folder, print))
-        summary = json.loads((self.run_folder / "summary.json").read_text())
-        self.check(progress.agent_steps == summary["agent_steps"], "the last checkpoint is not where the run ended")
-        self.agent_steps = progress.agent_steps
+        self.agent_steps = self.look_at_last_checkpoint()
         self.check(not list(self.run_folder.glob(".*")), "half-written files are left")
         for kind, seen in self.memory.items():
             third = (seen[-1][0] - seen[0][0]) / 3
