@@ -50,7 +50,6 @@ def prepare_run(config: TrainConfig) -> Run:
             on_failure.callback(os.close, lock)
         if config.resume:
             checkpoint = find_checkpoint(config.resume, config.log_dir, say)
-            say(f"a3g: goes on from {checkpoint}")
         if config.load and checkpoint is None:
             path = weights_path(config.load_model_dir, config.env)
             weights = load_weights(path)
@@ -80,6 +79,8 @@ def prepare_run(config: TrainConfig) -> Run:
                 raise UserError(f"Can't write into the run's folder {folder}: {error.strerror}.") from error
             say(f"a3g: can't write into {folder} at present: {error.strerror}")  # what there is goes on all the same
         on_failure.pop_all()
+    if checkpoint is not None:
+        say(f"a3g: goes on from {checkpoint}")
     return Run(config, folder, shared, counters, board, earlier, checkpoint, lock)
 
 
