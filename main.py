@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from a3g.processes.lifeline import end_with_parent
 
@@ -36,12 +37,13 @@ def _with_settings_of_run(config: TrainConfig, arguments: Sequence[str]) -> Trai
 
     automatic = config.resume == "auto"
     if automatic:
-        found = find_automatically(config, say)
+        found = find_automatically(config, lambda text: None)
         if found is None:
             return replace(config, resume="")
-        say(f"a3g: goes on from {found}")
     else:
-        found = find_checkpoint(config.resume, config.log_dir, say)
+        found = find_checkpoint(config.resume, config.log_dir, lambda text: None)
+    # Of a run only its folder is chosen here. It may still be saving: which checkpoint, is seen when nobody else is in it.
+    chosen = found.parent if automatic or not Path(config.resume).is_file() else found
     # Where things lie is no setting of a run: it goes on where its checkpoint is, unless it gets a new name now, and a
     # file does not decide what else is written on this machine.
     folders = {name: getattr(config, name) for name in ("log_dir", "load_model_dir", "save_model_dir")}
@@ -49,7 +51,7 @@ def _with_settings_of_run(config: TrainConfig, arguments: Sequence[str]) -> Trai
     resumed = parse_train(arguments, defaults=replace(settings, run_name="", **folders))
     if settings.save_model_dir != resumed.save_model_dir:
         say(f"a3g: the best weights go to {resumed.save_model_dir}, they went to {settings.save_model_dir} before")
-    return replace(resumed, resume=str(found), run_name="" if automatic else resumed.run_name)
+    return replace(resumed, resume=str(chosen), run_name="" if automatic else resumed.run_name)
 
 
 if __name__ == "__main__":

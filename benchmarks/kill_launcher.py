@@ -56,6 +56,11 @@ def wait_until_saving(process: subprocess.Popen[bytes], run: Path, times: int) -
     return False
 
 
+def text_behind(log: Path, size: int) -> str:
+    """What was written after the log's first `size` bytes."""
+    return log.read_bytes()[size:].decode(errors="replace")
+
+
 def living(folder: Path) -> list[str]:
     """Processes of the run."""
     found = []
@@ -92,7 +97,7 @@ def main() -> int:
         deadline = time.monotonic() + GRACE_SECONDS
         while (left := living(folder)) and time.monotonic() < deadline:
             time.sleep(0.02)
-        text = log.read_text()[said:]
+        text = text_behind(log, said)
         gone_on += "goes on from" in text
         steps = reached
         if checkpoints_in(run):

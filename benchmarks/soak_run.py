@@ -107,6 +107,7 @@ class Soak:
             command, cwd=ROOT, stdout=self.log, stderr=self.log, env=environment, start_new_session=True
         )
         self.starts += 1
+        self.started_at = time.time()
         self.truncations = 0
 
     def observe(self) -> None:
@@ -172,6 +173,8 @@ class Soak:
         self.check(not living, f"orphans: {living}")
         if code < 0 and self.status:
             self.account_for_loss(begun)
+        elif code >= 0 and not (self.disk / "filler").exists():
+            self.look_at_last_checkpoint()
         self.start()
 
     def living(self) -> list[str]:
@@ -190,12 +193,25 @@ class Soak:
         except (UserError, IndexError) as error:
             self.check(not checkpoints_in(self.run_folder), f"no good checkpoint: {error}")
             return
-        lost = killed - progress.saved_at
-        hindered = sum(max(0.0, min(end, killed) - max(begin, progress.saved_at)) for begin, end in self.hindered)
+        # What an earlier kill had already cost does not count again.
+        since = max(progress.saved_at, self.started_at)
+        lost = killed - since
+        hindered = sum(max(0.0, min(end, killed) - max(begin, since)) for begin, end in self.hindered)
         allowed = CHECKPOINT_SECONDS * (1 + self.truncations) + SLACK_SECONDS + hindered
         self.check(lost <= allowed, f"{lost:.1f} s were lost, {allowed:.1f} s were allowed")
         self.seconds_lost.append(lost)
         self.steps_lost.append(max(self.status["agent_steps"] - progress.agent_steps, 0))
+
+    def look_at_last_checkpoint(self) -> int:
+        """Who was told to stop has saved all; returns the agent steps that are saved."""
+        try:
+            saved = load_progress(newest_good(self.run_folder, print)).agent_steps
+            ended = json.loads((self.run_folder / "summary.json").read_text())["agent_steps"]
+        except (UserError, IndexError, OSError, ValueError) as error:
+            self.check(False, f"no good checkpoint or no summary after a stop: {error}")
+            return 0
+        self.check(saved == ended, f"the last checkpoint has {saved:,} agent steps, the run ended with {ended:,}")
+        return saved
 
     def end(self) -> None:
         """Stop the run as a user does, and look at what is left."""
@@ -207,10 +223,7 @@ class Soak:
         time.sleep(1.0)
         self.check(not self.living(), f"orphans: {self.living()}")
         self.look_at_best()
-        progress = load_progress(newest_good(self.run_folder, print))
-        summary = json.loads((self.run_folder / "summary.json").read_text())
-        self.check(progress.agent_steps == summary["agent_steps"], "the last checkpoint is not where the run ended")
-        self.agent_steps = progress.agent_steps
+        self.agent_steps = self.look_at_last_checkpoint()
         self.check(not list(self.run_folder.glob(".*")), "half-written files are left")
         for kind, seen in self.memory.items():
             third = (seen[-1][0] - seen[0][0]) / 3

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -290,6 +292,45 @@ def test_the_newest_are_kept_with_what_belongs_to_them(tmp_path: Path) -> None:
     ]
 
 
+def test_what_a_user_has_put_aside_stays(tmp_path: Path) -> None:
+    names = ("checkpoint-000001-good.safetensors", "checkpoint-best.safetensors", "checkpoint-000001.old.safetensors")
+    for name in names:
+        (tmp_path / name).touch()
+    for number in (1, 2):
+        save(checkpoint_path(tmp_path, number), config())
+        worker_path(checkpoint_path(tmp_path, number), 0).touch()
+    prune(tmp_path, 1)
+    ours = ("checkpoint-000002.safetensors", "checkpoint-000002.worker-0.safetensors")
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted((*names, *ours))
+
+
+@pytest.mark.parametrize("resume", [["--resume", "run"], ["--resume", "auto", "--run-name", "run"]])
+def test_a_checkpoint_written_while_the_next_launcher_waits_is_not_lost(
+    tmp_path: Path, resume: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run that has the folder writes its last one after the next has looked, and before that has the lock."""
+    import main
+    from a3g.processes import launcher, prepare
+
+    folder, lock = tmp_path / "run", prepare._lock
+    save(checkpoint_path(folder, 1), config(), agent_steps=1)
+
+    def lock_late(folder: Path) -> int:
+        save(checkpoint_path(folder, 2), config(), agent_steps=2)
+        return lock(folder)
+
+    def only_prepare(settings: TrainConfig) -> int:
+        run = prepare.prepare_run(settings)
+        run.close()
+        assert run.resumed_from == checkpoint_path(folder, 2)
+        assert run.earlier.agent_steps == 2
+        return 0
+
+    monkeypatch.setattr(prepare, "_lock", lock_late)
+    monkeypatch.setattr(launcher, "train", only_prepare)
+    assert main.main([*resume, "--log-dir", str(tmp_path), "--save-model-dir", str(tmp_path)]) == 0
+
+
 def test_resume_auto_takes_the_named_run_or_the_newest_of_its_environment(tmp_path: Path) -> None:
     settings = config(env="SuperMarioBros-1-1-v0", log_dir=tmp_path, run_name="")
     assert find_automatically(settings, print) is None
@@ -403,6 +444,27 @@ def test_two_launchers_do_not_work_in_one_folder(tmp_path: Path) -> None:
         prepare_run(settings)
     run.close()
     prepare_run(settings).close()
+
+
+def test_a_clock_that_is_set_back_spoils_no_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = TrainConfig(**{**SERIAL, "log_dir": tmp_path, "save_model_dir": tmp_path, "run_name": "run", "total_steps": 32})
+    clock = itertools.count(2e9, -1000.0)
+    monkeypatch.setattr(time, "time", lambda: next(clock))
+    assert train(settings) == 0
+    assert load_progress(newest_checkpoint(tmp_path / "run")).seconds > 0
+
+
+def test_a_snapshot_is_never_of_damaged_weights() -> None:
+    """Damage may arrive between a look at the shared weights and the copy."""
+    shared = trained(config())
+    snapshot, before = Snapshot(shared, Board(), SharedCounters(1)), shared.weights.detach().clone()
+    shared.weights.detach()[5] = float("nan")
+    assert not snapshot.take()
+    snapshot.put_back()
+    assert torch.equal(shared.weights.detach(), before)
+    shared.weights.detach()[5] = 3.0
+    assert snapshot.take()
+    assert snapshot.tensors["model.weights"][5] == 3.0
 
 
 def test_damage_is_seen_in_weights_moments_and_statistics() -> None:

@@ -8,8 +8,9 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +19,17 @@ import pytest
 import torch
 from torch import Tensor, multiprocessing
 
+from a3g.config import TrainConfig
 from a3g.files import append, load_tensors, remove_remains
 from a3g.processes import saver
 from a3g.processes.checkpoint import Progress, checkpoint_path, checkpoints_in, load_progress, newest_good, worker_path
 from a3g.processes.gate import Gate
 from a3g.processes.heartbeat import LAUNCHER_SLEPT_SECONDS, STARTING_TIMES, Heartbeats, Pulse
 from a3g.processes.launcher import _stop_signals
+from a3g.processes.prepare import prepare_run
 from a3g.processes.process import prepare_process
 from a3g.processes.shared import Gauge
+from a3g.processes.snapshot import Snapshot, is_sound
 from a3g.processes.supervisor import (
     LONGEST_DELAY_SECONDS,
     MAX_FRUITLESS_DEATHS,
@@ -42,7 +46,9 @@ from a3g.reporting.phases import PHASE_NAMES
 from a3g.reporting.progress import make_line, make_table
 from a3g.reporting.status import RunStatus, SavingStatus
 from benchmarks.faults import leftovers_of, poison
-from tests.running import PATIENCE_SECONDS, ROOT, Run, Start, arguments, newest_checkpoint, summary_of
+from benchmarks.kill_launcher import text_behind
+from benchmarks.soak_run import Soak
+from tests.running import PATIENCE_SECONDS, ROOT, SMALL, Run, Start, arguments, newest_checkpoint, summary_of
 
 fork = multiprocessing.get_context("fork")
 
@@ -477,6 +483,139 @@ def test_the_live_table_says_what_is_wrong() -> None:
         console.print(make_table(status(100), 1.0, "a run"))
     assert "checkpoint: none yet" in captured.get()
     assert "NOT SAVING" not in captured.get()
+
+
+# -- the saver, with a worker of the test's
+
+
+class Office:
+    """A run of one worker that is only prepared, and its saver."""
+
+    def __init__(self, folder: Path, **options: Any) -> None:
+        defaults = {**SMALL, "workers": 1, "log_dir": folder, "save_model_dir": folder, "run_name": "run"}
+        self.run = prepare_run(TrainConfig(**{**defaults, **options}))
+        self.said: list[str] = []
+        self.saver = saver.Saver(self.run, lambda: self.run.progress(0, 0), self.said.append, 0.0)
+        self.now = 0.0
+
+    def begin(self) -> Path:
+        """Let a checkpoint be due and taken; returns where the worker's part of it belongs."""
+        self.run.counters.counts[0, 0] += 32
+        self.now += 1e4
+        self.saver.poll(self.now)
+        return worker_path(checkpoint_path(self.run.folder, self.run.counters.gate.number), 0)
+
+    def finish(self) -> None:
+        assert self.saver._writer is not None
+        self.saver._writer.join()
+        self.saver.poll(self.now)
+
+    @property
+    def files(self) -> list[str]:
+        return sorted(path.name for path in self.run.folder.glob("checkpoint-*"))
+
+
+@pytest.fixture
+def office(tmp_path: Path) -> Iterator[Office]:
+    office = Office(tmp_path)
+    yield office
+    office.run.counters.stop.fill_(1)
+    if office.saver._writer is not None:
+        office.saver._writer.join()
+    office.run.close()
+
+
+def test_a_single_worker_that_could_not_save_its_part_is_asked_again(office: Office) -> None:
+    """No checkpoint is written without it, nor is one waited for that can't come any more."""
+    office.begin()
+    office.run.counters.heartbeats.beat(0)  # it plays again
+    office.finish()
+    assert "the worker went on without having saved its games" in office.saver.trouble
+    assert office.files == []
+    office.begin().write_bytes(b"games")
+    office.run.counters.heartbeats.beat(0)
+    office.finish()
+    assert office.saver.trouble == ""
+    assert office.files == ["checkpoint-000002.safetensors", "checkpoint-000002.worker-0.safetensors"]
+
+
+def test_a_run_that_stops_writes_nothing_without_the_workers_part(office: Office) -> None:
+    office.begin()
+    office.run.counters.stop.fill_(1)
+    office.finish()
+    assert (office.saver.trouble, office.files) == ("", [])
+    office.saver.save_at_once()
+    assert office.files == ["checkpoint-000002.safetensors"]
+
+
+def test_parts_of_checkpoints_that_failed_do_not_pile_up(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> int:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(saver, "save_checkpoint", full)
+    for _ in range(3):
+        office.begin().write_bytes(b"games")
+        office.finish()
+        assert office.saver.trouble == "No space left on device"
+        assert office.files == []
+
+
+def test_damage_that_arrives_just_before_the_copy_reaches_no_checkpoint(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take, damage = Snapshot.take, [float("nan")]
+
+    def damage_and_take(snapshot: Snapshot) -> bool:
+        if damage:
+            office.run.shared.weights.detach()[5] = damage.pop()
+        return take(snapshot)
+
+    monkeypatch.setattr(Snapshot, "take", damage_and_take)
+    office.saver.save_at_once()
+    assert newest_good(office.run.folder, print) == checkpoint_path(office.run.folder, 1)
+    assert office.saver.restored == 1
+    assert is_sound(office.run.shared)
+
+
+def test_a_disk_that_hangs_does_not_keep_the_end(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = threading.Event()
+    monkeypatch.setattr(saver, "WRITER_PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr(saver, "save_checkpoint", lambda *_: int(answers.wait(PATIENCE_SECONDS)))
+    office.begin().write_bytes(b"games")
+    ending = threading.Thread(target=office.saver.save_at_once, daemon=True)
+    ending.start()
+    ending.join(30.0)
+    hangs = ending.is_alive()
+    answers.set()
+    assert not hangs
+    assert "the disk has not taken the last one" in office.saver.trouble
+    assert "could not save a checkpoint" in office.said[0]
+
+
+# -- what the benchmarks look at
+
+
+def test_the_soak_sees_that_a_stop_has_not_saved_all(tmp_path: Path) -> None:
+    from tests.test_checkpoint import config, save
+
+    soak = Soak.__new__(Soak)
+    soak.run_folder, soak.broken, soak.begun = tmp_path, [], 0.0
+    save(checkpoint_path(tmp_path, 1), config(), agent_steps=10)
+    (tmp_path / "summary.json").write_text('{"agent_steps": 10}')
+    assert soak.look_at_last_checkpoint() == 10
+    assert not soak.broken
+    (tmp_path / "summary.json").write_text('{"agent_steps": 11}')
+    soak.look_at_last_checkpoint()
+    assert "the last checkpoint has 10 agent steps, the run ended with 11" in soak.broken[0]
+
+
+def test_what_a_start_says_is_found_behind_letters_of_several_bytes(tmp_path: Path) -> None:
+    log = tmp_path / "log.txt"
+    log.write_text("—" * 100)
+    size = log.stat().st_size
+    with log.open("a") as file:
+        file.write("goes on from")
+    assert text_behind(log, size) == "goes on from"
 
 
 # -- whole runs

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -13,15 +16,17 @@ from typing import Any
 
 import pytest
 import torch
+from torch import multiprocessing
 
 from a3g.config import TrainConfig
 from a3g.evaluation import EpisodeResult, Score, results_to_json, score_episodes, sort_key, wilson_interval
 from a3g.game.stages import Stage
 from a3g.learning.flat import FlatModel
 from a3g.learning.model import ActorCritic
+from a3g.processes import tester
 from a3g.processes.shared import STAGE_INDEX, Count, SharedCounters, SharedModel, StageCount
 from a3g.processes.shared import TestBoard as Board
-from a3g.processes.tester import BEST_NAME, SCORECARD_NAME
+from a3g.processes.tester import BEST_NAME, SCORECARD_NAME, run_tester
 from a3g.processes.tester import Tester as StageTester
 from a3g.weights import load_weights, save_weights, weights_path
 
@@ -175,6 +180,45 @@ def test_a_failed_save_forgets_nothing(rig: Rig, capsys: pytest.CaptureFixture[s
     (rig.folder / BEST_NAME).unlink()  # lost meanwhile
     rig.test(STAND, 3_000)
     assert rig.best_action == RUN
+
+
+def test_what_could_not_be_saved_is_saved_when_the_tester_is_told_to_end(tmp_path: Path) -> None:
+    """By SIGTERM, though no further test comes; it leaves its loop as a worker does."""
+    rig = Rig(tmp_path, test_interval=1e6)
+    rig.folder.write_text("a file where the folder should be")
+    arguments = (rig.config, rig.shared, rig.counters, rig.board, rig.folder)
+    process = multiprocessing.get_context("fork").Process(target=run_tester, args=arguments)
+    process.start()
+    while not rig.board.tests:
+        assert process.is_alive()
+        time.sleep(0.01)
+    rig.folder.unlink()
+    process.terminate()
+    process.join()
+    assert process.exitcode == 128 + signal.SIGTERM
+    assert load_weights(rig.folder / BEST_NAME).score
+    rig.close()
+
+
+def test_what_could_not_be_saved_is_tried_again_between_tests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tester, "SAVE_AGAIN_SECONDS", 0.0)
+    rig = Rig(tmp_path, test_interval=1e6)
+    rig.folder.write_text("a file where the folder should be")
+    thread = threading.Thread(target=rig.tester.run)
+    thread.start()
+    try:
+        while not rig.board.tests:
+            time.sleep(0.01)
+        rig.folder.unlink()
+        deadline = time.monotonic() + 30.0
+        while not (rig.folder / BEST_NAME).exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert (rig.folder / BEST_NAME).exists()
+        assert int(rig.board.tests) == 1
+    finally:
+        rig.tester.leave()
+        thread.join()
+        rig.close()
 
 
 def test_an_episode_can_be_played_again_with_gym_eval(rig: Rig, tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ class Run:
     def seconds(self) -> float:
         """Since the first worker's first step, 0 before."""
         started = self.counters.started[self.counters.started > 0]
-        return time.time() - float(started.min()) if len(started) else 0.0
+        return max(time.monotonic() - float(started.min()), 0.0) if len(started) else 0.0
 
     def progress(self, restarts: int, restored: int) -> Progress:
         progress = count_progress(self.counters, self.earlier, self.seconds(), restarts, restored)

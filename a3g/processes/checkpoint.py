@@ -25,6 +25,7 @@ from a3g.processes.snapshot import board_tensors, counter_tensors, model_tensors
 
 BEST_FILE = "best.file"  # the best weights' file, byte for byte, so that a checkpoint is enough to go on anywhere
 _NAME = re.compile(r"checkpoint-(\d{6,})\.safetensors")
+_NAME_OR_PART = re.compile(r"checkpoint-\d{6,}(\.worker-\d+)?\.safetensors")
 
 Say = Callable[[str], None]
 
@@ -102,12 +103,12 @@ def adopt_leaving(folder: Path, checkpoint: Path, workers: int) -> None:
 def prune(folder: Path, keep: int | None = None, spare: Path | None = None) -> None:
     """Remove all but the newest `keep` checkpoints (None: no checkpoint), and workers' states that belong to none.
 
-    The one to `spare` stays: workers may still be about to read their states of it.
+    The one to `spare` stays: workers may still be about to read their states of it. So do files of any other name.
     """
     found = checkpoints_in(folder)
     kept = [*found[-keep if keep else 0 :], *(path for path in found if spare is not None and path.name == spare.name)]
     for path in folder.glob("checkpoint-*.safetensors"):
-        if not any(path.name.startswith(f"{each.stem}.") for each in kept):
+        if _NAME_OR_PART.fullmatch(path.name) and not any(path.name.startswith(f"{each.stem}.") for each in kept):
             path.unlink(missing_ok=True)
 
 

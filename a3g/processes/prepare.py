@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -39,36 +40,55 @@ def prepare_run(config: TrainConfig) -> Run:
     check_gpus(config.gpu_ids)
     torch.manual_seed(config.seed)
     model = ActorCritic(config.network_spec())
-    checkpoint = find_checkpoint(config.resume, config.log_dir, say) if config.resume else None
-    if config.load and checkpoint is None:
-        path = weights_path(config.load_model_dir, config.env)
-        weights = load_weights(path)
-        check_fit({name: tuple(tensor.shape) for name, tensor in weights.tensors.items()}, model.spec, path)
-        model.load_state_dict(weights.tensors)
-    shared, board, counters = SharedModel(model, config), TestBoard(), SharedCounters(config.workers)
-    earlier, best = Progress(), b""
+    with contextlib.ExitStack() as on_failure:
+        folder: Path | None = None
+        checkpoint: Path | None = None
+        lock: int | None = None
+        if config.resume and not config.run_name:  # locked before the choice: another launcher in it may be saving its last
+            folder = find_checkpoint(config.resume, config.log_dir, lambda text: None).parent
+            lock = _lock(folder)
+            on_failure.callback(os.close, lock)
+        if config.resume:
+            checkpoint = find_checkpoint(config.resume, config.log_dir, say)
+        if config.load and checkpoint is None:
+            path = weights_path(config.load_model_dir, config.env)
+            weights = load_weights(path)
+            check_fit({name: tuple(tensor.shape) for name, tensor in weights.tensors.items()}, model.spec, path)
+            model.load_state_dict(weights.tensors)
+        shared, board, counters = SharedModel(model, config), TestBoard(), SharedCounters(config.workers)
+        earlier, best = Progress(), b""
+        if checkpoint is not None:
+            earlier, best = load_checkpoint(checkpoint, shared, board, counters)
+            earlier = replace(earlier, resumed=earlier.resumed + 1)
+        board.cleared_all.zero_()  # to be shown again: stages and settings may have changed
+        counters.earlier_steps.fill_(earlier.agent_steps)
+        if folder is None:
+            folder = _run_folder(config)
+        _check_writable(folder)
+        _check_writable(config.save_model_dir)
+        if lock is None:
+            _make(folder)
+            lock = _lock(folder)
+            on_failure.callback(os.close, lock)
+        try:
+            _clean(folder, config)
+            _restore_best(folder / BEST_NAME, best)
+            write_atomically(folder / "config.json", json.dumps(to_json(config), indent=1).encode())
+        except OSError as error:
+            if checkpoint is None:
+                raise UserError(f"Can't write into the run's folder {folder}: {error.strerror}.") from error
+            say(f"a3g: can't write into {folder} at present: {error.strerror}")  # what there is goes on all the same
+        on_failure.pop_all()
     if checkpoint is not None:
-        earlier, best = load_checkpoint(checkpoint, shared, board, counters)
-        earlier = replace(earlier, resumed=earlier.resumed + 1)
-    board.cleared_all.zero_()  # to be shown again: stages and settings may have changed
-    counters.earlier_steps.fill_(earlier.agent_steps)
-    folder = checkpoint.parent if checkpoint is not None and not config.run_name else _run_folder(config)
-    _check_writable(folder)
-    _check_writable(config.save_model_dir)
+        say(f"a3g: goes on from {checkpoint}")
+    return Run(config, folder, shared, counters, board, earlier, checkpoint, lock)
+
+
+def _make(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = _lock(folder)
     except OSError as error:
         raise UserError(f"Can't make the run's folder {folder}: {error.strerror}.") from error
-    try:
-        _clean(folder, config)
-        _restore_best(folder / BEST_NAME, best)
-        write_atomically(folder / "config.json", json.dumps(to_json(config), indent=1).encode())
-    except OSError as error:
-        if checkpoint is None:
-            raise UserError(f"Can't write into the run's folder {folder}: {error.strerror}.") from error
-        say(f"a3g: can't write into {folder} at present: {error.strerror}")  # what there is goes on all the same
-    return Run(config, folder, shared, counters, board, earlier, checkpoint, lock)
 
 
 def _run_folder(config: TrainConfig) -> Path:
@@ -88,10 +108,12 @@ def _lock(folder: Path) -> int:
         a descriptor of the folder, to be kept open
 
     Raises:
-        UserError: if a run goes on in it.
-        OSError: if the folder can't be opened.
+        UserError: if a run goes on in it, or it can't be opened.
     """
-    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError as error:
+        raise UserError(f"Can't open the run's folder {folder}: {error.strerror}.") from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:

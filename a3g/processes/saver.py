@@ -20,6 +20,8 @@ HEALTH_SECONDS = 2.0
 # An update takes milliseconds; whoever is inside the gate longer hangs, and the copy is made all the same. A single
 # worker passes the gate with a whole rollout: it has as long as it may be silent.
 GATE_PATIENCE_SECONDS = 2.0
+# A checkpoint is written in less than a second; a disk that has not taken it after so long hangs, and a run has to end.
+WRITER_PATIENCE_SECONDS = 30.0
 
 
 class Saver:
@@ -78,11 +80,10 @@ class Saver:
                 if not empty:
                     self._say("a worker did not pause for the checkpoint; it may hold a part of that worker's update")
                 self._take()
+                # A single worker's part comes first, so that whatever the newest checkpoint is, it is exact.
+                part = _Part(self._run, self._number) if empty and self._run.config.workers == 1 else None
                 self._gate.open()
                 self._closed_at = None
-                # A single worker's part comes first, so that whatever the newest checkpoint is, it is exact.
-                alone = self._run.config.workers == 1
-                part = worker_path(checkpoint_path(self._run.folder, self._number), 0) if alone else None
                 arguments = (self._number, self._progress(), part)
                 self._writer = threading.Thread(target=self._write, args=arguments, daemon=True)
                 self._writer.start()
@@ -117,7 +118,11 @@ class Saver:
         self._gate.open()
         self._closed_at = None
         if self._writer is not None:
-            self._writer.join()
+            self._writer.join(WRITER_PATIENCE_SECONDS)
+            if self._writer.is_alive():
+                self._failure = f"the disk has not taken the last one within {WRITER_PATIENCE_SECONDS:g} s"
+                self._note_written(time.monotonic())
+                return
             self._finish_writing(time.monotonic())
         self._take()
         self._count_up()
@@ -151,29 +156,28 @@ class Saver:
 
     def _take(self) -> None:
         """Copy what the processes share, unless it is damaged."""
-        self.check_health(time.monotonic())
         began = time.monotonic()
-        self._snapshot.take()
+        if not self._snapshot.take():
+            self.check_health(began)
+            self._snapshot.take()
         self._snapshot_steps = self._steps()
         self._pause = time.monotonic() - began
 
-    def _write(self, number: int, progress: Progress, part: Path | None = None) -> None:
+    def _write(self, number: int, progress: Progress, part: _Part | None = None) -> None:
         """In a thread of its own: a slow disk must not keep the launcher from its other duties."""
         run, self._failure = self._run, None
         try:
             best = _read_if_there(run.folder / BEST_NAME)
             path = checkpoint_path(run.folder, number)
-            if part is not None:
-                self._wait_for(part)
+            if part is not None and not part.wait(self._patience):
+                return
             self._bytes = save_checkpoint(path, self._snapshot.tensors, progress, run.config, best)
+            self._saved_at = time.time()
             prune(run.folder, run.config.keep_checkpoints, run.resumed_from)
         except Exception as error:  # whatever it is, training goes on and the launcher says it
             self._failure = str(error) or type(error).__name__
-
-    def _wait_for(self, part: Path) -> None:
-        deadline = time.monotonic() + self._patience
-        while not part.exists() and not self._run.counters.stop and time.monotonic() < deadline:
-            time.sleep(0.01)
+            with contextlib.suppress(OSError):  # workers' parts of a checkpoint that is none
+                prune(run.folder)
 
     def _finish_writing(self, now: float) -> None:
         assert self._writer is not None
@@ -186,12 +190,42 @@ class Saver:
         if self._failure is None:
             if self.trouble:
                 self._say("checkpoints can be saved again")
-            self._saved_at, self._next = time.time(), now + interval
+            self._next = now + interval
         else:
             if self._failure != self.trouble and not self._run.counters.stop:
                 self._say(f"could not save a checkpoint, training goes on: {self._failure}")
             self._next = now + min(interval, RETRY_SECONDS)
         self.trouble = self._failure or ""
+
+
+class _Part:
+    """A single worker's part of a checkpoint, expected. Made while the worker is outside the gate."""
+
+    def __init__(self, run: Run, number: int) -> None:
+        self._counters = run.counters
+        self._path = worker_path(checkpoint_path(run.folder, number), 0)
+        self._beats = run.counters.heartbeats.count(0)
+
+    def wait(self, patience: float) -> bool:
+        """Wait until the part is there, or `patience` seconds: a worker that is dead or hangs keeps no checkpoint.
+
+        Returns:
+            False if the run stops before: the worker leaves its state for the checkpoint of the end
+
+        Raises:
+            OSError: if the worker has gone on without having written it, as on a full disk.
+        """
+        deadline = time.monotonic() + patience
+        while time.monotonic() < deadline:
+            goes_on = self._counters.heartbeats.count(0) != self._beats  # first: what it writes comes before it goes on
+            if self._path.exists():
+                return True
+            if goes_on:
+                raise OSError("the worker went on without having saved its games")
+            if self._counters.stop:
+                return False
+            time.sleep(0.01)
+        return True
 
 
 def _read_if_there(path: Path) -> bytes:

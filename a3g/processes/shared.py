@@ -82,7 +82,7 @@ class SharedCounters:
     stop: Tensor = field(init=False)
     """uint8 scalar, set by the launcher: finish the rollout and leave."""
     started: Tensor = field(init=False)
-    """float64 (workers,), time.time() of each worker's first step, else 0."""
+    """float64 (workers,), time.monotonic() of each worker's first step, else 0; one clock for all processes of a machine."""
     earlier_steps: Tensor = field(init=False)
     """int64 scalar: agent steps of the run that are in none of the rows of `counts`."""
     heartbeats: Heartbeats = field(init=False)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor
 
@@ -26,23 +28,37 @@ def counter_tensors(counters: SharedCounters) -> dict[str, Tensor]:
 
 
 def is_sound(shared: SharedModel) -> bool:
-    """Whether all numbers of the shared model and optimizer are finite. A sum shows it and takes a millisecond or two."""
-    return all(bool(tensor.sum().isfinite()) for tensor in model_tensors(shared).values())
+    """Whether all numbers of the shared model and optimizer are finite."""
+    return _are_finite(model_tensors(shared).values())
+
+
+def _are_finite(tensors: Iterable[Tensor]) -> bool:
+    """A sum shows it and takes a millisecond or two."""
+    return all(bool(tensor.sum().isfinite()) for tensor in tensors)
 
 
 class Snapshot:
-    """Its memory is taken once and for all, so that a run needs no more after a week than after its first checkpoint."""
+    """Its memory, for two copies, is taken once and for all, so that a run needs no more after a week than after its first
+    checkpoint."""
 
     def __init__(self, shared: SharedModel, board: TestBoard, counters: SharedCounters) -> None:
         self._model = model_tensors(shared)
         self._sources = {**self._model, **board_tensors(board), **counter_tensors(counters)}
-        self.tensors = {name: torch.empty_like(tensor) for name, tensor in self._sources.items()}
-        self.take()
+        self.tensors = {name: tensor.clone() for name, tensor in self._sources.items()}
+        self._next = {name: torch.empty_like(tensor) for name, tensor in self._sources.items()}
 
-    def take(self) -> None:
-        """Copy everything as it is now."""
+    def take(self) -> bool:
+        """Copy everything as it is now, unless the copy of the model or optimizer holds numbers that are not finite.
+
+        Returns:
+            whether it is taken; else the snapshot is what it was
+        """
         for name, source in self._sources.items():
-            self.tensors[name].copy_(source)
+            self._next[name].copy_(source)
+        if not _are_finite(self._next[name] for name in self._model):
+            return False
+        self.tensors, self._next = self._next, self.tensors
+        return True
 
     def put_back(self) -> None:
         """Give the shared model and optimizer the values they had when the snapshot was taken; counters go on."""

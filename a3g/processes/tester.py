@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import json
 import os
+import signal
+import sys
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,21 +31,21 @@ BEST_NAME = "best.safetensors"
 SCORECARD_NAME = "scorecard.json"
 # The tester gives way to the workers, which share its cores.
 NICENESS = 10
+# Best weights that could not be saved are tried again this soon.
+SAVE_AGAIN_SECONDS = 10.0
 # Distance between the seeds of two stages' further episodes.
 FURTHER_SEEDS = 1_000
 
 
 def run_tester(config: TrainConfig, shared: SharedModel, counters: SharedCounters, board: TestBoard, folder: Path) -> None:
-    """Entry point of the test process; runs until the launcher says stop."""
+    """Entry point of the test process; runs until the launcher says stop, or a signal."""
     device = prepare_process("a3g test", config.gpu_ids[0])
     os.nice(NICENESS)
     tester = Tester(config, shared, counters, board, folder, device)
-    while not counters.stop:
-        tester.test()
-        wake = time.monotonic() + config.test_interval
-        while time.monotonic() < wake and not counters.stop:
-            counters.heartbeats.beat(counters.workers)
-            time.sleep(0.1)
+    signal.signal(signal.SIGTERM, lambda *_: tester.leave())
+    tester.run()
+    if tester.leaves:  # told by a signal of its own, not by the launcher
+        sys.exit(128 + signal.SIGTERM)
 
 
 class Tester:
@@ -64,6 +66,8 @@ class Tester:
         """
         self._config, self._shared, self._counters, self._board, self._folder = config, shared, counters, board, folder
         self._device = device
+        self.leaves = False
+        self._unsaved = False  # whether the best weights are only in memory
         self._model = ActorCritic(shared.spec).to(device).eval()
         self._flat = FlatModel(self._model)
         # Without episodic life a stage is an episode, as in gym_eval.py.
@@ -73,6 +77,28 @@ class Tester:
         for name, rate in self._best_score.get("clear_rate", {}).items():
             if rate > 0 and name in STAGE_INDEX:
                 board.ever_cleared[STAGE_INDEX[name]] = 1
+
+    def run(self) -> None:
+        """Test until told to stop; the best weights are saved then, if they were not."""
+        while not self._ends:
+            self.test()
+            now = time.monotonic()
+            wake, save_again = now + self._config.test_interval, now + SAVE_AGAIN_SECONDS
+            while time.monotonic() < wake and not self._beat():
+                if self._unsaved and time.monotonic() >= save_again:
+                    self._save_best()
+                    save_again = time.monotonic() + SAVE_AGAIN_SECONDS
+                time.sleep(0.1)
+        if self._unsaved:
+            self._save_best()
+
+    def leave(self) -> None:
+        """End as soon as possible."""
+        self.leaves = True
+
+    @property
+    def _ends(self) -> bool:
+        return self.leaves or bool(self._counters.stop)
 
     def test(self) -> None:
         """One test of the newest weights."""
@@ -89,7 +115,7 @@ class Tester:
                 continue
             further = [stage] * (self._config.test_episodes - 1)
             results += self._play(further, seed=self._config.seed + FURTHER_SEEDS * (1 + STAGE_INDEX[str(stage)]))
-        if self._counters.stop:  # interrupted, not a whole test
+        if self._ends:  # interrupted, not a whole test
             return
         score = score_episodes(results, self._config.clear_rate)
         if sort_key(score.to_json()) > sort_key(self._best_score):
@@ -107,7 +133,7 @@ class Tester:
     def _beat(self) -> bool:
         """A sign of life before every step; returns whether to stop."""
         self._counters.heartbeats.beat(self._counters.workers)
-        return bool(self._counters.stop)
+        return self._ends
 
     @property
     def _best_score(self) -> dict[str, Any]:
@@ -118,6 +144,7 @@ class Tester:
 
         After every test, since a disk may have been full or a folder gone.
         """
+        self._unsaved = False
         if self._best is None:
             return
         if sort_key(self._best.score) > sort_key(recorded_score(self._folder / BEST_NAME)):
@@ -130,6 +157,7 @@ class Tester:
         try:
             save_weights(path, best.model, self._config.env, self._options, best.agent_steps, best.score)
         except OSError as error:
+            self._unsaved = True
             say(f"a3g test: could not save the best weights to {path}: {error}")
 
     def _publish(self, score: Score, results: list[EpisodeResult], agent_steps: int) -> None:

@@ -121,7 +121,7 @@ class Worker:
     def run(self) -> None:
         """Train until told to stop or `total_steps` are done."""
         if not self.counters.started[self.number]:  # a restarted worker's time counts from its first start
-            self.counters.started[self.number] = time.time()
+            self.counters.started[self.number] = time.monotonic()
         self.shared.read_into(self.flat)
         self.updates_read = self.counters.total(Count.UPDATES)
         while not self._finished():
