@@ -69,8 +69,9 @@ def main() -> int:
         while not soak.status:
             soak.wait(1.0)
         soak.begun = time.time()  # starting is no part of it
-        end = soak.begun + 60 * arguments.minutes
-        while (at := time.time() + soak.random.expovariate(1 / arguments.seconds_between_faults)) < end:
+        at, end = soak.begun, soak.begun + 60 * arguments.minutes
+        # From fault to fault, however long one takes: a full disk is full for eight seconds.
+        while (at := at + soak.random.expovariate(1 / arguments.seconds_between_faults)) < end:
             soak.wait(at - time.time())
             soak.strike()
         soak.wait(end - time.time())
