@@ -74,6 +74,10 @@ def figures_of(run: TrainingRun) -> dict[str, float]:
     }
 
 
+def count(number: int, thing: str) -> str:
+    return f"{number} {thing}{'s' if number != 1 else ''}"
+
+
 def draw(runs: dict[tuple[int, bool], list[TrainingRun]], figures: list[dict[str, Any]], picture: Path, title: str) -> None:
     figure, (learning, age, speed) = pyplot.subplots(1, 3, figsize=(14, 4.2), constrained_layout=True)
     numbers = sorted({workers for workers, _ in runs})
@@ -82,7 +86,7 @@ def draw(runs: dict[tuple[int, bool], list[TrainingRun]], figures: list[dict[str
         grid = np.linspace(0, min(curve[-1, 0] for curve in curves), 60)
         mean = np.mean([np.interp(grid, curve[:, 0], curve[:, 2]) for curve in curves], axis=0)
         style = {"color": f"C{numbers.index(workers)}", "linestyle": "--" if lock else "-"}
-        learning.plot(grid / 1000, mean, label=f"{workers} workers{', lock' if lock else ''}", **style)
+        learning.plot(grid / 1000, mean, label=f"{count(workers, 'worker')}{', lock' if lock else ''}", **style)
     learning.set(title=f"{STAGE}: pixels of new ground per episode", xlabel="agent steps (thousands)", xlim=0, ylim=0)
     learning.legend(fontsize=8)
     for lock in (False, True):
@@ -115,13 +119,13 @@ def main() -> None:
                 figures.append({"workers": workers, "lock": lock, **means, "runs": numbers})
                 how = "lock" if lock else "Hogwild"
                 print(
-                    f"{workers} workers, {how}: {means['agent_steps_per_second']:,.0f} agent steps/s, "
+                    f"{count(workers, 'worker')}, {how}: {means['agent_steps_per_second']:,.0f} agent steps/s, "
                     f"{means['staleness']:.2f} updates of others between reading and applying, "
                     f"{means['synchronising']:.1%} of the time synchronising, x {means['progress']:,.0f} in the last quarter",
                     flush=True,
                 )
         if options.picture is not None:
-            title = f"{options.flags}, means of {len(options.seeds)} seeds; {machine()}"
+            title = f"{options.flags}, {count(len(options.seeds), 'seed')}; {machine()}"
             draw(runs, figures, options.picture, title)
     if options.json is not None:
         options.json.write_text(json.dumps({"machine": machine(), "flags": options.flags, "results": figures}, indent=1))
