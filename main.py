@@ -33,7 +33,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _with_settings_of_run(config: TrainConfig, arguments: Sequence[str]) -> TrainConfig:
     """The settings of the run to resume, with what this command line says on top."""
-    from a3g.processes.checkpoint import find_automatically, find_checkpoint, load_config
+    from a3g.runs.checkpoint import find_automatically, find_checkpoint, load_config
 
     automatic = config.resume == "auto"
     if automatic:

@@ -17,7 +17,7 @@ from a3g.errors import UserError
 from a3g.game.emulators import EMULATOR_NAMES
 from a3g.game.lane import GameOptions
 from a3g.game.stages import STAGES, Stage, parse_env_id
-from a3g.learning.model import NetworkSpec
+from a3g.networks.pixel_network import NetworkSpec
 
 EmulatorName = Literal["auto", "native", "fceumm", "nes-py"]
 ActionSet = Literal["a3g", "right", "simple", "complex"]

@@ -16,7 +16,7 @@ from a3g.game.emulators import Emulator
 from a3g.game.lane import GameOptions, Lane, StartStates
 from a3g.game.rules import FrameHook, Outcome
 from a3g.game.stages import WHOLE_GAME, Stage
-from a3g.learning.model import ActorCritic
+from a3g.networks.actor_critic import ActorCritic
 
 # Games played side by side, so that the network runs on batches.
 LANES = 16

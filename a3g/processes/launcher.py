@@ -1,4 +1,4 @@
-"""Starts and stops the processes of a run, and keeps its books. Knows nothing about learning."""
+"""Starts and stops the processes of a run, and keeps its counters. Knows nothing about learning."""
 
 from __future__ import annotations
 
@@ -19,22 +19,21 @@ import torch
 from torch import multiprocessing
 
 from a3g.config import TrainConfig
-from a3g.errors import UserError
 from a3g.files import remove_remains
-from a3g.processes.books import Run, read_status, write_summary
-from a3g.processes.checkpoint import Progress, leaving_path, worker_path
+from a3g.processes.counters import Count
 from a3g.processes.heartbeat import Pulse
 from a3g.processes.prepare import prepare_run
 from a3g.processes.process import STOP_SIGNALS, compute_on_one_core, describe_computing, describe_gpus
-from a3g.processes.saver import Saver
-from a3g.processes.shared import Count
+from a3g.processes.run_statistics import Run, read_status, write_summary
 from a3g.processes.supervisor import Child, Supervisor
 from a3g.processes.tester import run_tester
-from a3g.processes.worker import Worker, run_worker
-from a3g.processes.worker_state import load_worker_state
+from a3g.processes.worker import make_worker, run_worker
 from a3g.reporting.say import say
 from a3g.reporting.status import RunStatus
 from a3g.reporting.watch import Watcher
+from a3g.runs.paths import leaving_path
+from a3g.runs.saver import Saver
+from a3g.runs.snapshot import Snapshot
 
 POLL_SECONDS = 0.2
 URGENT_POLL_SECONDS = 0.002
@@ -70,11 +69,11 @@ class _Launcher:
         self.run_ = run
         self._context = multiprocessing.get_context("spawn")
         children = [self._tester(), *(self._worker(i) for i in range(run.config.workers))]
-        self._supervisor = Supervisor(children, run.config.silence_limit)
+        self._supervisor = Supervisor(children, run.config.silence_limit, run.shared.counters.note_restart)
         self._watcher = Watcher(run.config, run.folder)
         self._last_trouble = ""
-        self._skipped, self._skipped_at = self._progress().skipped_updates, time.monotonic()
-        self._saver = Saver(run, self._progress, self._say, time.monotonic())
+        self._skipped, self._skipped_at = run.shared.counters.total(Count.SKIPPED_UPDATES), time.monotonic()
+        self._saver = _make_saver(run, self._say)
 
     def run(self) -> int:
         """Start everything, watch it until there is a reason to stop, and leave everything saved."""
@@ -90,12 +89,12 @@ class _Launcher:
                     reason, failed = self._watch()
             finally:
                 self._say_messages()
-                self.run_.counters.stop.fill_(1)
-                self.run_.counters.gate.open()
+                self.run_.shared.control.stop.fill_(1)
+                self.run_.shared.control.barrier.release()
                 all_ended = self._supervisor.join()
                 self._say_messages()
                 saved = self._saver.save_the_end()
-                write_summary(self.run_, reason, self._progress())
+                write_summary(self.run_, reason)
         self._watcher.say_end(self._status(), reason)
         code = _exit_code(self._signals, saved, failed)
         if not all_ended:  # `multiprocessing` would wait for them for ever
@@ -121,17 +120,13 @@ class _Launcher:
                 return trouble, True
             if self._supervisor.all_finished("a3g train"):
                 return f"total_steps {config.total_steps} reached", False
-            if config.until_cleared and bool(self.run_.board.cleared_all):
+            if config.until_cleared and bool(self.run_.shared.results.cleared_all):
                 return "cleared every stage asked for", False
-            if config.max_minutes and self.run_.seconds() >= 60 * config.max_minutes:
+            if config.max_minutes and self.run_.shared.counters.seconds_since_first_step >= 60 * config.max_minutes:
                 return f"max_minutes {config.max_minutes:g} reached", False
 
-    def _progress(self) -> Progress:
-        saver, supervisor = getattr(self, "_saver", None), self._supervisor
-        return self.run_.progress(supervisor.restarts, saver.restored if saver is not None else 0)
-
     def _status(self) -> RunStatus:
-        return read_status(self.run_, self._progress(), self._saver.status(), self._last_trouble)
+        return read_status(self.run_, self._saver.status(), self._last_trouble)
 
     def _say(self, message: str) -> None:
         self._last_trouble = f"{time.strftime('%H:%M:%S')} {message}"
@@ -144,7 +139,7 @@ class _Launcher:
 
     def _say_skipped(self, now: float) -> None:
         """Gradients that were not finite: each is counted, but they may come by the thousand."""
-        skipped = self._progress().skipped_updates
+        skipped = self.run_.shared.counters.total(Count.SKIPPED_UPDATES)
         if skipped > self._skipped and now - self._skipped_at >= SKIPPED_SECONDS:
             self._say(f"left out {skipped - self._skipped:,} updates whose gradients were not finite")
             self._skipped, self._skipped_at = skipped, now
@@ -156,31 +151,31 @@ class _Launcher:
         return self._saver.check_health(time.monotonic())
 
     def _tester(self) -> Child:
-        run, heartbeats, number = self.run_, self.run_.counters.heartbeats, self.run_.config.workers
+        run, heartbeats, number = self.run_, self.run_.shared.control.heartbeats, self.run_.config.workers
 
         def start(restarts: int) -> Any:
-            return self._spawn("a3g test", run_tester, (run.config, run.shared, run.counters, run.board, run.folder))
+            return self._spawn("a3g test", run_tester, (run.config, run.shared, run.folder))
 
         pulse = Pulse(heartbeats, number)
         return Child("a3g test", start, pulse, lambda: heartbeats.count(number), TESTER_PATIENCE, self._after_death)
 
     def _worker(self, number: int) -> Child:
-        run, counters, title = self.run_, self.run_.counters, f"a3g train {number}"
+        run, counters, control, title = self.run_, self.run_.shared.counters, self.run_.shared.control, f"a3g train {number}"
 
         def start(restarts: int) -> Any:
             # A worker that died begins new games: those of the checkpoint are long past, or may be what it died of.
             resumed_from = run.resumed_from if restarts == 0 else None
-            restart = run.earlier.resumed + restarts
-            arguments = (number, run.config, run.shared, counters, restart, run.folder, resumed_from)
+            restart = counters.resumed + restarts
+            arguments = (number, run.config, run.shared, restart, run.folder, resumed_from)
             return self._spawn(title, run_worker, arguments)
 
         def clear_up(process: BaseProcess) -> bool:
-            counters.gate.forget(number)
+            control.barrier.forget(number)
             with contextlib.suppress(OSError):
                 leaving_path(run.folder, number).unlink(missing_ok=True)
             return self._after_death(process)
 
-        pulse = Pulse(counters.heartbeats, number)
+        pulse = Pulse(control.heartbeats, number)
         return Child(title, start, pulse, lambda: int(counters.counts[number, Count.AGENT_STEPS]), on_death=clear_up)
 
     def _spawn(self, title: str, target: Any, arguments: tuple[Any, ...]) -> Any:
@@ -201,23 +196,37 @@ def _train_serially(run: Run) -> int:
     device = torch.device("cpu") if gpu < 0 else torch.device("cuda", gpu)
     if gpu >= 0:
         torch.cuda.set_device(device)  # everything on this GPU, so that no other gets a context
-    worker = Worker(0, run.config, run.shared, run.counters, device, run.earlier.resumed, run.folder)
-    if run.resumed_from is not None:
-        try:
-            load_worker_state(worker_path(run.resumed_from, 0), worker)
-        except UserError as error:
-            say(f"a3g: begins new games: {error}")
-    saver = Saver(run, lambda: run.progress(0, 0), lambda message: say(f"a3g: {message}"), time.monotonic())
+    shared = run.shared
+    worker = make_worker(0, run.config, shared, device, shared.counters.resumed, run.folder, run.resumed_from)
+    saver = _make_saver(run, lambda message: say(f"a3g: {message}"))
     reason = "stopped by an error"
-    with _stop_signals(lambda: run.counters.stop.fill_(1)) as received:
+    with _stop_signals(lambda: shared.control.stop.fill_(1)) as received:
         try:
             worker.run()
             reason = received[0].name if received else f"total_steps {run.config.total_steps} reached"
         finally:
-            run.counters.stop.fill_(1)
+            shared.control.stop.fill_(1)
             saved = saver.save_the_end()
-            write_summary(run, reason, run.progress(0, 0))
+            write_summary(run, reason)
     return _exit_code(received, saved)
+
+
+def _make_saver(run: Run, say: Callable[[str], None]) -> Saver:
+    shared = run.shared
+    return Saver(
+        run.folder,
+        run.config,
+        Snapshot(shared.model.tensors(), shared.tensors_beside_model()),
+        shared.control.barrier,
+        shared.counters.progress,
+        on_restored=shared.counters.note_restored,
+        stopping=lambda: bool(shared.control.stop),
+        worker_beats=lambda: shared.control.heartbeats.count(0),
+        say=say,
+        now=time.monotonic(),
+        resumed_from=run.resumed_from,
+        saved_at=run.saved_at,
+    )
 
 
 def _exit_code(signals: list[signal.Signals], saved: bool, failed: bool = False) -> int:

@@ -13,18 +13,19 @@ from pathlib import Path
 
 import torch
 
+from a3g.algorithms import algorithm_class
 from a3g.config import TrainConfig, to_json
 from a3g.errors import UserError
 from a3g.evaluation import sort_key
 from a3g.files import looking_into, remove_remains, write_atomically
 from a3g.game.emulators import resolve_emulator
-from a3g.learning.model import ActorCritic
-from a3g.processes.books import Run
-from a3g.processes.checkpoint import Progress, checkpoints_in, find_checkpoint, leaving_path, load_checkpoint, prune
 from a3g.processes.process import check_gpus
-from a3g.processes.shared import SharedCounters, SharedModel, TestBoard
-from a3g.processes.tester import BEST_NAME, recorded_score
+from a3g.processes.run_statistics import Run
+from a3g.processes.shared_run import SharedRun
+from a3g.processes.tester import recorded_score
 from a3g.reporting.say import say
+from a3g.runs.checkpoint import COUNTERS, find_checkpoint, load_checkpoint
+from a3g.runs.paths import BEST_NAME, CONFIG_NAME, checkpoints_in, leaving_path, prune
 from a3g.weights import check_fit, load_weights, weights_path
 
 # Half-written files of runs elsewhere that save into the same folder may be in the making; not after an hour.
@@ -39,7 +40,7 @@ def prepare_run(config: TrainConfig) -> Run:
     resolve_emulator(config.emulator)
     check_gpus(config.gpu_ids)
     torch.manual_seed(config.seed)
-    model = ActorCritic(config.network_spec())
+    model = algorithm_class(config.loss).build_model(config.network_spec())
     with contextlib.ExitStack() as on_failure:
         folder: Path | None = None
         checkpoint: Path | None = None
@@ -55,13 +56,9 @@ def prepare_run(config: TrainConfig) -> Run:
             weights = load_weights(path)
             check_fit({name: tuple(tensor.shape) for name, tensor in weights.tensors.items()}, model.spec, path)
             model.load_state_dict(weights.tensors)
-        shared, board, counters = SharedModel(model, config), TestBoard(), SharedCounters(config.workers)
-        earlier, best = Progress(), b""
+        shared, best, saved_at = SharedRun(model, config), b"", 0.0
         if checkpoint is not None:
-            earlier, best = load_checkpoint(checkpoint, shared, board, counters)
-            earlier = replace(earlier, resumed=earlier.resumed + 1)
-        board.cleared_all.zero_()  # to be shown again: stages and settings may have changed
-        counters.earlier_steps.fill_(earlier.agent_steps)
+            best, saved_at = _restore(shared, checkpoint)
         if folder is None:
             folder = _run_folder(config)
         _check_writable(folder)
@@ -73,7 +70,7 @@ def prepare_run(config: TrainConfig) -> Run:
         try:
             _clean(folder, config)
             _restore_best(folder / BEST_NAME, best)
-            write_atomically(folder / "config.json", json.dumps(to_json(config), indent=1).encode())
+            write_atomically(folder / CONFIG_NAME, json.dumps(to_json(config), indent=1).encode())
         except OSError as error:
             if checkpoint is None:
                 raise UserError(f"Can't write into the run's folder {folder}: {error.strerror}.") from error
@@ -81,7 +78,27 @@ def prepare_run(config: TrainConfig) -> Run:
         on_failure.pop_all()
     if checkpoint is not None:
         say(f"a3g: goes on from {checkpoint}")
-    return Run(config, folder, shared, counters, board, earlier, checkpoint, lock)
+    return Run(config, folder, shared, checkpoint, lock, saved_at)
+
+
+def _restore(shared: SharedRun, checkpoint: Path) -> tuple[bytes, float]:
+    """Put a checkpoint's content into what the processes share.
+
+    Returns:
+        the file of the best weights (may be empty), and when the checkpoint was written
+
+    Raises:
+        UserError: if it is missing or damaged, or was written with another network or optimizer; nothing is changed.
+    """
+    targets = {**shared.model.tensors(), **shared.results.tensors()}
+    tensors, progress, best = load_checkpoint(checkpoint, {name: tuple(each.shape) for name, each in targets.items()})
+    with torch.no_grad():
+        for name, target in targets.items():
+            target.copy_(tensors[name])
+    shared.results.cleared_all.zero_()  # to be shown again: stages and settings may have changed
+    counters = {name.removeprefix(COUNTERS): tensor for name, tensor in tensors.items() if name.startswith(COUNTERS)}
+    shared.counters.load(replace(progress, resumed=progress.resumed + 1), counters)
+    return best, progress.saved_at
 
 
 def _make(folder: Path) -> None:

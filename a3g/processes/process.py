@@ -12,10 +12,10 @@ import psutil
 import setproctitle
 import torch
 
+from a3g.accelerator.precision import prepare_gpu_arithmetic, resolve_precision
 from a3g.config import TrainConfig
 from a3g.errors import UserError
 from a3g.game.emulators import resolve_emulator
-from a3g.learning.precision import prepare_gpu_arithmetic, resolve_precision
 from a3g.processes.lifeline import end_with_parent
 from a3g.reporting.say import make_output_patient
 

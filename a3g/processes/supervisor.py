@@ -88,13 +88,11 @@ class Supervisor:
     children: list[Child]
     silence_limit: float
     """Seconds without a heartbeat after which a process is killed."""
+    on_restart: Callable[[], None] = lambda: None
+    """Called for each process that died and will be started again."""
     messages: list[str] = field(default_factory=list)
     """What happened, for people."""
     _oom_kills: int | None = field(default_factory=count_oom_kills)
-
-    @property
-    def restarts(self) -> int:
-        return sum(child.restarts for child in self.children)
 
     def start(self, now: float) -> None:
         for child in self.children:
@@ -197,6 +195,7 @@ class Supervisor:
         delay = backoff(child.quick_deaths)
         child.due_at = now + delay
         child.restarts += 1
+        self.on_restart()
         self.messages.append(f"{child.title} died by {cause}; started again" + (f" in {delay:.0f} s" if delay else ""))
         return None
 

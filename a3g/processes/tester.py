@@ -14,21 +14,21 @@ from typing import Any
 
 import torch
 
+from a3g.algorithms import algorithm_class
 from a3g.config import TrainConfig
 from a3g.errors import UserError
 from a3g.evaluation import Arena, EpisodeResult, Score, results_to_json, score_episodes, sort_key, wilson_interval
 from a3g.files import write_atomically
 from a3g.game.emulators import make_emulator
 from a3g.game.rules import Outcome
-from a3g.learning.flat import FlatModel
-from a3g.learning.model import ActorCritic
+from a3g.networks.flat_parameters import FlatParameters
+from a3g.processes.counters import STAGE_INDEX, StageCount
 from a3g.processes.process import prepare_process
-from a3g.processes.shared import STAGE_INDEX, SharedCounters, SharedModel, StageCount, TestBoard
+from a3g.processes.shared_run import SharedRun
 from a3g.reporting.say import say
+from a3g.runs.paths import BEST_NAME, SCORECARD_NAME
 from a3g.weights import load_weights, save_weights, weights_path
 
-BEST_NAME = "best.safetensors"
-SCORECARD_NAME = "scorecard.json"
 # The tester gives way to the workers, which share its cores.
 NICENESS = 10
 # Best weights that could not be saved are tried again this soon.
@@ -37,11 +37,11 @@ SAVE_AGAIN_SECONDS = 10.0
 FURTHER_SEEDS = 1_000
 
 
-def run_tester(config: TrainConfig, shared: SharedModel, counters: SharedCounters, board: TestBoard, folder: Path) -> None:
+def run_tester(config: TrainConfig, shared: SharedRun, folder: Path) -> None:
     """Entry point of the test process; runs until the launcher says stop, or a signal."""
     device = prepare_process("a3g test", config.gpu_ids[0])
     os.nice(NICENESS)
-    tester = Tester(config, shared, counters, board, folder, device)
+    tester = Tester(config, shared, folder, device)
     signal.signal(signal.SIGTERM, lambda *_: tester.leave())
     tester.run()
     if tester.leaves:  # told by a signal of its own, not by the launcher
@@ -54,9 +54,7 @@ class Tester:
     def __init__(
         self,
         config: TrainConfig,
-        shared: SharedModel,
-        counters: SharedCounters,
-        board: TestBoard,
+        shared: SharedRun,
         folder: Path,
         device: torch.device,
     ) -> None:
@@ -64,19 +62,20 @@ class Tester:
         Args:
             folder: the run's folder, for the best weights and the scorecard.
         """
-        self._config, self._shared, self._counters, self._board, self._folder = config, shared, counters, board, folder
+        self._config, self._shared, self._board, self._folder = config, shared, shared.results, folder
         self._device = device
         self.leaves = False
         self._unsaved = False  # whether the best weights are only in memory
-        self._model = ActorCritic(shared.spec).to(device).eval()
-        self._flat = FlatModel(self._model)
+        self._algorithm = algorithm_class(config.loss)
+        self._model: Any = self._algorithm.build_model(shared.model.spec).to(device).eval()
+        self._flat = FlatParameters(self._model)
         # Without episodic life a stage is an episode, as in gym_eval.py.
         self._options = replace(config.game_options(), episodic_life=False)
         self._arena = Arena(make_emulator(config.emulator), self._options, device)
         self._best = _load_best(folder / BEST_NAME)
         for name, rate in self._best_score.get("clear_rate", {}).items():
             if rate > 0 and name in STAGE_INDEX:
-                board.ever_cleared[STAGE_INDEX[name]] = 1
+                self._board.ever_cleared[STAGE_INDEX[name]] = 1
 
     def run(self) -> None:
         """Test until told to stop; the best weights are saved then, if they were not."""
@@ -98,12 +97,12 @@ class Tester:
 
     @property
     def _ends(self) -> bool:
-        return self.leaves or bool(self._counters.stop)
+        return self.leaves or bool(self._shared.control.stop)
 
     def test(self) -> None:
         """One test of the newest weights."""
-        self._shared.read_into(self._flat)
-        agent_steps = self._counters.agent_steps
+        self._shared.model.copy_to(self._flat)
+        agent_steps = self._shared.counters.agent_steps
         stages = list(self._config.test_stages())
         # The same starts in every test, so that scores can be compared: seeds are the stage's own.
         results = self._play(stages, seed=self._config.seed)
@@ -132,7 +131,7 @@ class Tester:
 
     def _beat(self) -> bool:
         """A sign of life before every step; returns whether to stop."""
-        self._counters.heartbeats.beat(self._counters.workers)
+        self._shared.control.heartbeats.beat(self._config.workers)
         return self._ends
 
     @property
@@ -185,7 +184,7 @@ class Tester:
 class _Best:
     """The best weights so far, kept in memory too: a disk may fail."""
 
-    model: ActorCritic
+    model: Any
     score: dict[str, Any]
     agent_steps: int
 

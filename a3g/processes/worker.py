@@ -1,214 +1,163 @@
-"""The training loop: one process, one core, its own copy of the model, gradients to the shared one without locks."""
+"""The training loop: one process, one core, its own copy of the network, gradients to the shared model without locks."""
 
 from __future__ import annotations
 
 import math
 import signal
 import sys
-import time
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from a3g.accelerator.precision import prepare_gpu_arithmetic
+from a3g.algorithms import make_algorithm
+from a3g.algorithms.base import Algorithm
 from a3g.config import TrainConfig
 from a3g.errors import UserError
-from a3g.learning.flat import FlatModel
-from a3g.learning.group_collector import lane_groups, make_collector
-from a3g.learning.learner import Learner
-from a3g.learning.losses import LossParts
-from a3g.learning.model import ActorCritic
-from a3g.learning.precision import autocast, prepare_gpu_arithmetic, resolve_precision
-from a3g.learning.rollout import Rollout
-from a3g.processes.checkpoint import checkpoint_path, leaving_path, worker_path
-from a3g.processes.crossing import Crossing
+from a3g.experience.make import make_collector
+from a3g.processes.parameter_store import ParameterStore, SharedMemoryStore
 from a3g.processes.process import gpu_bytes, prepare_process, resident_bytes
-from a3g.processes.shared import (
-    MOVING_AVERAGE_WEIGHT,
-    Count,
-    Gauge,
-    SharedCounters,
-    SharedModel,
-    make_optimizer,
-    note_episode,
-)
-from a3g.processes.worker_state import load_worker_state, save_worker_state, worker_state
+from a3g.processes.shared_run import SharedRun
 from a3g.reporting.phases import Phase, PhaseClock
 from a3g.reporting.say import say
-from environment import vector_env_parts
+from a3g.runs.paths import worker_path
+from a3g.runs.worker_state import load_worker_state
 
 
 def run_worker(
     number: int,
     config: TrainConfig,
-    shared: SharedModel,
-    counters: SharedCounters,
+    shared: SharedRun,
     restart: int = 0,
     folder: Path | None = None,
     resumed_from: Path | None = None,
 ) -> None:
-    """Entry point of a worker process.
-
-    Args:
-        folder: the run's folder, for the worker's part of the checkpoints.
-        resumed_from: checkpoint to go on from.
-    """
+    """Entry point of a worker process; the arguments are those of `make_worker`."""
     device = prepare_process(f"a3g train {number}", config.gpu_ids[number % len(config.gpu_ids)])
-    worker = Worker(number, config, shared, counters, device, restart, folder)
+    worker = make_worker(number, config, shared, device, restart, folder, resumed_from)
     signal.signal(signal.SIGTERM, lambda *_: worker.leave())
-    if resumed_from is not None:
-        try:
-            load_worker_state(worker_path(resumed_from, number), worker)
-        except UserError as error:
-            say(f"a3g train {number}: begins new games: {error}")
     worker.run()
     if worker.leaves:  # told by a signal of its own, not by the launcher
         sys.exit(128 + signal.SIGTERM)
 
 
+def make_worker(
+    number: int,
+    config: TrainConfig,
+    shared: SharedRun,
+    device: torch.device,
+    restart: int = 0,
+    folder: Path | None = None,
+    resumed_from: Path | None = None,
+) -> Worker:
+    """A worker on the shared model of this machine.
+
+    Args:
+        number: of this worker, from 0.
+        restart: how often the run was resumed or this worker restarted; a new start gets new randomness.
+        folder: the run's folder, for the worker's part of the checkpoints; None: no parts.
+        resumed_from: checkpoint to go on from.
+    """
+    seed = config.seed + 1_000_003 * number + 7_919 * restart
+    torch.manual_seed(seed)
+    prepare_gpu_arithmetic(config.precision, fixed_shapes=True)
+    algorithm = make_algorithm(config, device)
+    store = SharedMemoryStore(number, config, shared, algorithm.flat, folder)
+    worker = Worker(number, config, algorithm, store, seed)
+    if resumed_from is not None:
+        try:
+            worker.resume(worker_path(resumed_from, number))
+        except UserError as error:
+            say(f"a3g train {number}: begins new games: {error}")
+    return worker
+
+
 class Worker:
     """One worker's loop and what it owns."""
 
-    def __init__(
-        self,
-        worker: int,
-        config: TrainConfig,
-        shared: SharedModel,
-        counters: SharedCounters,
-        device: torch.device,
-        restart: int = 0,
-        folder: Path | None = None,
-    ) -> None:
+    def __init__(self, number: int, config: TrainConfig, algorithm: Algorithm, store: ParameterStore, seed: int) -> None:
         """
         Args:
-            worker: number of this worker, from 0.
-            restart: how often the run was resumed or this worker restarted; a new start gets new randomness.
-            folder: where the worker's part of each checkpoint goes; None: nowhere.
+            number: of this worker, from 0.
+            seed: of its games and the choice of its actions.
         """
-        self.config, self.shared, self.counters, self.device = config, shared, counters, device
-        self.number, self.folder = worker, folder
+        self.number, self.config, self.algorithm, self.store = number, config, algorithm, store
         self.leaves = False
-        self._checkpoint = counters.gate.number  # the newest that has this worker's part
-        seed = config.seed + 1_000_003 * worker + 7_919 * restart
-        torch.manual_seed(seed)
-        self.model = ActorCritic(shared.spec).to(device)
-        self.flat = FlatModel(self.model)
-        self.precision = resolve_precision(config.precision, device)
-        prepare_gpu_arithmetic(config.precision, fixed_shapes=True)
-        self.envs = vector_env_parts(
-            config.worker_stages(worker),
-            config.lanes,
-            lane_groups(config, device),
-            config.game_options(),
-            config.emulator,
-            seed,
-            copy=False,
-        )
-        self.learner = Learner(self.model, self.flat, config, self.precision)
         self.clock = PhaseClock()
-        self.collector = make_collector(self.envs, self.model, config, device, seed, self.precision, self.clock, self._beat)
-        # The optimizer works on the shared weights; by -so False its state is this worker's own.
-        self.optimizer = shared.optimizer or make_optimizer(shared.weights, config)
-        # Torch imports a large part of itself at the first step, for a second or more; without gradients nothing else happens.
-        shared.weights.grad = None
-        self.optimizer.step()
-        self.updates_read = 0
-        """Updates of all workers when this one last read the weights."""
-        self.crossing = Crossing(self.flat, shared.weights, device, config.gpu_pinned)
-        if self.crossing.error:
-            say(f"a3g train {worker}: {self.crossing.error}; weights come over more slowly.")
+        self.collector = make_collector(config, number, algorithm, seed, self.clock, store.heartbeat)
 
     def run(self) -> None:
-        """Train until told to stop or `total_steps` are done."""
-        if not self.counters.started[self.number]:  # a restarted worker's time counts from its first start
-            self.counters.started[self.number] = time.monotonic()
-        self.shared.read_into(self.flat)
-        self.updates_read = self.counters.total(Count.UPDATES)
-        while not self._finished():
-            self._begin_rollout()
+        """Train until told to stop."""
+        self.store.pull()
+        while not (self.leaves or self.store.should_stop()):
+            self.store.begin_rollout(self.state_dict)
 
             # Play num_steps in every lane.
-            with autocast(self.device, self.precision):
-                rollout = self.collector.collect(self.model, self.learner.wants_graph)
+            rollout = self.collector.collect()
             if not self.config.load_rms_stats:
-                with self.counters.gate.update(self.number):
-                    self.shared.observe(rollout.observations)
+                self.store.observe(rollout.observations)
 
-            # Learn from it: one update (A3G's loss), or several on parts of it (clipped objective). Each goes to the
-            # shared model at once, and the newest weights come back, other workers' updates included.
+            # Learn from it. Each update goes to the shared model at once, unless it is not finite, and the newest
+            # weights come back, other workers' updates included.
             self.clock.lap(Phase.ACTING)
-            for loss, gradient_norm in self.learner.learn(rollout):
+            for metrics in self.algorithm.updates(rollout):
                 self.clock.lap(Phase.LEARNING)
-                with self.shared.turn:
-                    self._apply_gradients(gradient_norm)
-                    self.shared.read_into(self.flat)
-                self._note_update(loss, gradient_norm)
+                is_finite = math.isfinite(metrics["gradient_norm"])
+                if is_finite:
+                    self.store.push()
+                self.store.pull()
+                self.store.report(metrics=metrics, skipped_updates=not is_finite)
                 self.clock.lap(Phase.SYNCHRONISING)
-            self._note_rollout(rollout)
-            self.counters.gate.leave_rollout(self.number)
-        if self.folder is not None:
-            self._save(leaving_path(self.folder, self.number), worker_state(self))
-        for env in self.envs:
-            env.close()
-        self.crossing.close()
+
+            memory = {"resident_bytes": resident_bytes(), "gpu_bytes": gpu_bytes(self.algorithm.device)}
+            self.store.report(
+                agent_steps=rollout.actions.numel(),
+                episodes=rollout.episodes,
+                metrics=memory,
+                phase_seconds=self.clock.seconds,
+            )
+            self.store.end_rollout()
+        self.store.close(self.state_dict)
+        self.collector.close()
 
     def leave(self) -> None:
         """End after the rollout under way."""
         self.leaves = True
 
-    def _beat(self) -> None:
-        self.counters.heartbeats.beat(self.number)
+    def state_dict(self) -> dict[str, Tensor]:
+        """All that the worker's next rollouts and updates depend on beside what is shared, as copies."""
+        state = {f"collector.{name}": tensor for name, tensor in self.collector.state_dict().items()}
+        state |= {f"algorithm.{name}": tensor for name, tensor in self.algorithm.state_dict().items()}
+        state |= {f"optimizer.{name}": tensor for name, tensor in self.store.state_dict().items()}
+        state["random"] = torch.get_rng_state()
+        if self.algorithm.device.type == "cuda":
+            state["cuda_random"] = torch.cuda.get_rng_state(self.algorithm.device)
+        return state
 
-    def _finished(self) -> bool:
-        limit = self.config.total_steps
-        return self.leaves or bool(self.counters.stop) or (limit > 0 and self.counters.agent_steps >= limit)
+    def resume(self, path: Path) -> None:
+        """Go on where a worker was, in an earlier start of the run; what does not fit today's settings begins anew.
 
-    def _begin_rollout(self) -> None:
-        """Between two rollouts: give this worker's part to a checkpoint that is being taken, see `a3g.processes.gate`."""
-        gate, state, entered = self.counters.gate, None, False
-        while not entered:
-            if self.folder is not None and gate.number != self._checkpoint:
-                self._checkpoint, state = gate.number, worker_state(self)
-            entered = gate.enter_rollout(self.number)
-        if self.folder is not None and state is not None:
-            self._save(worker_path(checkpoint_path(self.folder, self._checkpoint), self.number), state)
-
-    def _save(self, path: Path, state: dict[str, Tensor]) -> None:
+        Raises:
+            UserError: if the file is missing or damaged, or holds other games.
+        """
+        state, same_games, same_optimizer = load_worker_state(path, self.config, self.number, self.algorithm.device)
         try:
-            save_worker_state(path, self, state)
-        except OSError as error:
-            say(f"a3g train {self.number}: could not save its games: {error}")
+            if same_optimizer:
+                self.store.load_state_dict(_part(state, "optimizer."))
+            elif not self.config.shared_optimizer:
+                say(f"a3g train {self.number}: begins with a new optimizer state: network or optimizer have changed.")
+            if not same_games:
+                raise UserError(f"The games in {path} are not those of the settings now.")
+            self.collector.load_state_dict(_part(state, "collector."))
+            self.algorithm.load_state_dict(_part(state, "algorithm."))
+            torch.set_rng_state(state["random"])
+            if self.algorithm.device.type == "cuda":
+                torch.cuda.set_rng_state(state["cuda_random"], self.algorithm.device)
+        except (KeyError, ValueError, TypeError, RuntimeError, StopIteration) as error:
+            raise UserError(f"The worker's state file {path} does not fit ({error!r}).") from error
 
-    def _apply_gradients(self, norm: float) -> None:
-        """One step of the shared optimizer with this worker's gradients; none that are not finite ever arrive."""
-        if not math.isfinite(norm):
-            self.counters.counts[self.number, Count.SKIPPED_UPDATES] += 1
-            return
-        self.shared.weights.grad = self.crossing.gradients()
-        with self.counters.gate.update(self.number):
-            self.optimizer.step()
-        self.counters.counts[self.number, Count.UPDATES] += 1
 
-    def _note_update(self, loss: LossParts, norm: float) -> None:
-        gauges, updates = self.counters.gauges[self.number], self.counters.total(Count.UPDATES)
-        others = max(updates - self.updates_read - 1, 0)  # not this worker's own
-        gauges[Gauge.STALENESS] += MOVING_AVERAGE_WEIGHT * (others - float(gauges[Gauge.STALENESS]))
-        self.updates_read = updates
-        gauges[Gauge.POLICY_LOSS] = loss.policy
-        gauges[Gauge.VALUE_LOSS] = loss.value
-        gauges[Gauge.ENTROPY] = loss.entropy
-        gauges[Gauge.GRADIENT_NORM] = norm
-        self._beat()
-
-    def _note_rollout(self, rollout: Rollout) -> None:
-        counts, gauges = self.counters.counts[self.number], self.counters.gauges[self.number]
-        for episode in rollout.episodes:
-            weight = MOVING_AVERAGE_WEIGHT if counts[Count.EPISODES] else 1.0
-            gauges[Gauge.MEAN_RETURN] += weight * (episode.episode_return - float(gauges[Gauge.MEAN_RETURN]))
-            gauges[Gauge.MEAN_LENGTH] += weight * (episode.agent_steps - float(gauges[Gauge.MEAN_LENGTH]))
-            counts[Count.EPISODES] += 1
-            note_episode(self.counters.stages[self.number], episode.stage, episode.outcome, episode.progress)
-        gauges[Gauge.RESIDENT_BYTES] = resident_bytes()
-        self.counters.seconds[self.number] = torch.tensor(self.clock.seconds)
-        gauges[Gauge.GPU_BYTES] = gpu_bytes(self.device)
-        counts[Count.AGENT_STEPS] += rollout.actions.numel()
+def _part(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors whose names begin with `prefix`, without it."""
+    return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}

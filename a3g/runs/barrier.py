@@ -1,7 +1,7 @@
-"""The gate before the shared model: closed for a moment, so that a checkpoint is not copied in the middle of an update.
+"""The barrier before the shared model: it holds workers back for a moment, so that no checkpoint is copied within an update.
 
-A worker says that it is inside, and then looks whether the gate is closed; the launcher closes it, and then looks who
-is inside. So one of the two sees the other. With several workers only their updates pass the gate, so that nobody
+A worker says that it is inside, and then looks whether the barrier is up; the launcher raises the barrier, and then looks
+who is inside. So one of the two sees the other. With several workers only their updates pass the barrier, so that nobody
 waits longer than another one's update and the copy take. A single worker passes it with a whole rollout and the
 updates from it: a checkpoint then lies between two rollouts, where the worker's own state is small and exact.
 """
@@ -19,11 +19,11 @@ from shared_optim import to_shared_memory
 _WAIT_SECONDS = 0.001
 
 
-class Gate:
-    """In shared memory; the launcher closes and opens it, workers pass."""
+class CheckpointBarrier:
+    """In shared memory; the launcher raises and lowers it, workers pass."""
 
     def __init__(self, workers: int) -> None:
-        self._closed = to_shared_memory(torch.zeros((), dtype=torch.uint8))
+        self._raised = to_shared_memory(torch.zeros((), dtype=torch.uint8))
         self._inside = to_shared_memory(torch.zeros(workers, dtype=torch.uint8))
         self._number = to_shared_memory(torch.zeros((), dtype=torch.int64))
         self._waited = to_shared_memory(torch.zeros(workers, dtype=torch.float64))
@@ -31,26 +31,27 @@ class Gate:
 
     # -- the launcher's side
 
-    def close(self, number: int | None = None) -> None:
+    def hold(self, number: int | None = None) -> None:
         """Let nobody in any more; with `number`, for a checkpoint of that number."""
-        self._closed.fill_(1)
+        self._raised.fill_(1)
         if number is not None:  # second: whoever sees the number waits for this checkpoint
             self._number.fill_(number)
 
     @property
-    def is_empty(self) -> bool:
+    def is_clear(self) -> bool:
+        """Whether no worker is inside."""
         return not bool(self._inside.any())
 
     def forget(self, worker: int) -> None:
         """A worker has died, wherever it was."""
         self._inside[worker] = 0
 
-    def open(self) -> None:
-        self._closed.fill_(0)
+    def release(self) -> None:
+        self._raised.fill_(0)
 
     @property
     def longest_wait(self) -> float:
-        """Seconds that the slowest worker waited at the gate when it last did."""
+        """Seconds that the slowest worker waited when it last did."""
         return float(self._waited.max())
 
     # -- the workers' side
@@ -61,7 +62,7 @@ class Gate:
         return int(self._number)
 
     def enter_rollout(self, worker: int) -> bool:
-        """Try to begin a rollout; returns false, after a moment, while the gate is closed for a single worker."""
+        """Try to begin a rollout; returns false, after a moment, while the barrier holds a single worker back."""
         return not self._alone or self._enter(worker)
 
     def leave_rollout(self, worker: int) -> None:
@@ -70,7 +71,7 @@ class Gate:
 
     @contextmanager
     def update(self, worker: int) -> Iterator[None]:
-        """Write to the shared model in here; waits first while the gate is closed."""
+        """Write to the shared model in here; waits first while the barrier is up."""
         if self._alone:
             yield
             return
@@ -83,11 +84,11 @@ class Gate:
 
     def _enter(self, worker: int) -> bool:
         self._inside[worker] = 1
-        if not self._closed:
+        if not self._raised:
             return True
         self._inside[worker] = 0
         began = time.monotonic()
-        while self._closed:
+        while self._raised:
             time.sleep(_WAIT_SECONDS)
         self._waited[worker] = time.monotonic() - began
         return False

@@ -1,4 +1,4 @@
-"""A model's parameters as one vector and its gradients as another, so that each crosses a border in one copy."""
+"""A network's parameters as one vector and its gradients as another, so that each is copied between memories at once."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from torch import Tensor, nn
 _ALIGNMENT = 16
 
 
-class FlatModel:
+class FlatParameters:
     """Lays a model's parameters out in one float32 vector and gives them gradients in another.
 
-    The parameters become views of `values`, their `.grad` views of `gradients`, in registration order and each in
-    its own contiguous layout. Backward passes add into the gradients in place; `zero_gradients` must be called
+    The model's parameters become views of `parameters`, their `.grad` views of `gradients`, in registration order and
+    each in its own contiguous layout. Backward passes add into the gradients in place; `zero_gradients` must be called
     before each. Padding between parameters stays 0 in both.
     """
 
@@ -22,13 +22,13 @@ class FlatModel:
         parameters = list(model.parameters())
         device = parameters[0].device
         size = sum(_padded(parameter.numel()) for parameter in parameters)
-        self.values = torch.zeros(size, device=device)
+        self.parameters = torch.zeros(size, device=device)
         self.gradients = torch.zeros(size, device=device)
         offset = 0
         for parameter in parameters:
             part = slice(offset, offset + parameter.numel())
-            self.values[part].view(parameter.shape).copy_(parameter.data)
-            parameter.data = self.values[part].view(parameter.shape)
+            self.parameters[part].view(parameter.shape).copy_(parameter.data)
+            parameter.data = self.parameters[part].view(parameter.shape)
             parameter.grad = self.gradients[part].view(parameter.shape)
             offset += _padded(parameter.numel())
 

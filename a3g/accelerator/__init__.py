@@ -1,0 +1,1 @@
+"""What makes networks fast on a device: precision, CUDA graphs, page-locked memory, transfers."""

@@ -1,0 +1,39 @@
+"""The algorithms, by name: one file each, holding only what is specific to it."""
+
+from __future__ import annotations
+
+import importlib
+
+import torch
+
+from a3g.algorithms.base import Algorithm
+from a3g.config import TrainConfig
+from a3g.errors import UserError
+
+ALGORITHMS = {
+    "a3c": "a3g.algorithms.a3c:A3C",
+    "ppo": "a3g.algorithms.ppo:PPO",
+}
+
+
+def algorithm_class(name: str) -> type[Algorithm]:
+    """The algorithm called `name`: a key of ALGORITHMS, or ``module:Class`` for one outside this package.
+
+    Raises:
+        UserError: if there is none.
+    """
+    module_name, _, class_name = ALGORITHMS.get(name, name).partition(":")
+    if not class_name:
+        raise UserError(f"Unknown algorithm {name!r}: choose one of {', '.join(ALGORITHMS)}, or module:Class for one of yours.")
+    try:
+        found = getattr(importlib.import_module(module_name), class_name)
+    except (ImportError, AttributeError) as error:
+        raise UserError(f"Can't load the algorithm {name!r}: {error}.") from error
+    if not (isinstance(found, type) and issubclass(found, Algorithm)):
+        raise UserError(f"{name!r} is no algorithm: it must be a subclass of a3g.algorithms.base.Algorithm.")
+    return found
+
+
+def make_algorithm(config: TrainConfig, device: torch.device) -> Algorithm:
+    """A worker's learner, with a new network on `device`; raises as `algorithm_class`."""
+    return algorithm_class(config.loss)(config, device)

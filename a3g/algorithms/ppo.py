@@ -1,0 +1,64 @@
+"""The clipped objective (Schulman et al. 2017): several epochs of minibatches per rollout, each an update of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from a3g.algorithms.actor_critic import ActorCriticAlgorithm, Batch, LossParts
+
+
+def ppo_loss(
+    logits: Tensor,
+    values: Tensor,
+    actions: Tensor,
+    advantages: Tensor,
+    returns: Tensor,
+    old_log_probs: Tensor,
+    clip_range: float,
+    value_coef: float,
+    entropy_coef: float,
+) -> LossParts:
+    """The clipped objective (Schulman et al. 2017, equations 7 and 9), means over all samples.
+
+    Args:
+        logits: float (T, lanes, actions).
+        values: float (T, lanes).
+        actions: int64 (T, lanes).
+        advantages: float (T, lanes).
+        returns: float (T, lanes), the critic's targets.
+        old_log_probs: float (T, lanes), of `actions` under the policy that chose them.
+        clip_range: epsilon, how far the probability ratio may move before it stops paying.
+        value_coef: weight of the value loss, half the squared error.
+        entropy_coef: weight of the entropy bonus.
+    """
+    log_probs = F.log_softmax(logits, dim=-1)
+    entropy = -(log_probs.exp() * log_probs).sum(-1).mean()
+    chosen = log_probs.gather(-1, actions.unsqueeze(-1)).squeeze(-1)
+    ratio = (chosen - old_log_probs).exp()
+    policy_loss = -torch.min(ratio * advantages, ratio.clamp(1 - clip_range, 1 + clip_range) * advantages).mean()
+    value_loss = 0.5 * (returns - values).square().mean()
+    total = policy_loss + value_coef * value_loss - entropy_coef * entropy
+    return LossParts(total, policy_loss.detach(), value_loss.detach(), entropy.detach())
+
+
+class PPO(ActorCriticAlgorithm):
+    """Minibatches are whole lanes, so that an LSTM is trained through time."""
+
+    def _batches(self) -> Iterator[Tensor]:
+        """Shares of the lanes in random order, several times."""
+        for _ in range(self.config.epochs):
+            yield from torch.randperm(self.config.lanes, device=self.device).chunk(self.config.minibatches)
+
+    def _prepare(self, whole: Batch, lanes: Tensor) -> Batch:
+        """Advantages with mean 0 and standard deviation 1 over the minibatch."""
+        chosen = whole.advantages[:, lanes]
+        return whole._replace(advantages=(whole.advantages - chosen.mean()) / (chosen.std(correction=0) + 1e-8))
+
+    def _loss(self, logits: Tensor, values: Tensor, batch: Batch) -> LossParts:
+        targets = batch.actions, batch.advantages, batch.returns, batch.log_probs
+        coefficients = self.config.clip, self.config.value_coef, self.config.entropy_coef
+        return ppo_loss(logits, values, *targets, *coefficients)

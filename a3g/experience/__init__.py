@@ -1,0 +1,1 @@
+"""Experience: rollouts, what collects them, episodes, advantages."""

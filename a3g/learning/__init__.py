@@ -1,1 +1,0 @@
-"""What is learnt, and how. Knows no processes."""

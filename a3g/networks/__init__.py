@@ -1,0 +1,1 @@
+"""Networks: encoders, heads, LSTM, input normalisation, flat parameters, and the layers that the native core computes."""

@@ -1,0 +1,36 @@
+"""Where a run stands, as plain numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Progress:
+    """The counters of a run, at a checkpoint or at its end."""
+
+    agent_steps: int = 0
+    updates: int = 0
+    episodes: int = 0
+    skipped_updates: int = 0
+    restarts: int = 0
+    resumed: int = 0
+    """How often the run was resumed."""
+    restored: int = 0
+    """How often the shared model was found damaged and taken back to what it was."""
+    seconds: float = 0.0
+    """Since the first worker's first step, pauses between resumed parts left out."""
+    saved_at: float = 0.0
+    """Seconds since 1970."""
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Progress:
+        """
+        Raises:
+            ValueError: if they are no progress.
+        """
+        kinds = {field.name: type(field.default) for field in fields(cls)}
+        if any(name not in kinds or type(value) not in (int, kinds[name]) or value < 0 for name, value in values.items()):
+            raise ValueError("no readable progress")
+        return cls(**values)
