@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import ast
 import inspect
-import sys
 from dataclasses import fields
 from itertools import pairwise
-from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from a3g import config
 

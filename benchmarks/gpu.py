@@ -19,14 +19,9 @@ from typing import Any
 import torch
 import tyro
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-sys.path.insert(0, str(ROOT / "benchmarks"))
-
-from throughput import measure_environment
-from training_run import machine, train
-
 from a3g.game.emulators import resolve_emulator
+from benchmarks.throughput import measure_environment
+from benchmarks.training_run import machine, train
 
 EVERYTHING_OFF = ["--no-gpu-graphs", "--no-gpu-overlap", "--no-gpu-pinned", "--precision", "float32"]
 TRAININGS: dict[str, list[str]] = {

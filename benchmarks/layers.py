@@ -12,19 +12,14 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
-
-from training_run import machine
-
 from a3g.learning import pictures, pooling
 from a3g.learning.model import ActorCritic, NetworkSpec
 from a3g.processes.process import compute_on_one_core
+from benchmarks.training_run import machine
 
 ROUNDS, REPEATS, GAMES = 30, 5, 16
 POOLED = ((16, 80), (32, 40), (32, 20))  # channels, height and width

@@ -6,16 +6,12 @@ The runs are made by `python main.py --preset … --run-name NAME --seed S --unt
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import matplotlib as mpl
 import tyro
-
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
 
 from a3g.reporting.metrics import read_curve
 

@@ -25,6 +25,7 @@ import a3g_native
 import numpy as np
 from numpy.typing import NDArray
 
+ROOT = Path(__file__).resolve().parent.parent
 A, B, SELECT, START, UP, DOWN, LEFT, RIGHT = (1 << bit for bit in range(8))
 
 # RAM addresses, see https://datacrystal.tcrf.net/wiki/Super_Mario_Bros./RAM_map
@@ -311,7 +312,11 @@ def fceumm_palette() -> NDArray[np.uint8]:
         cartridge = Path(folder) / "palette.nes"
         cartridge.write_bytes(palette_cartridge())
         output = subprocess.run(
-            [sys.executable, __file__, "--print-palette", str(cartridge)], check=True, capture_output=True, text=True
+            [sys.executable, "-m", "benchmarks.native_compare", "--print-palette", str(cartridge)],
+            cwd=ROOT,
+            check=True,
+            capture_output=True,
+            text=True,
         ).stdout
     return np.array(json.loads(output), np.uint8)
 

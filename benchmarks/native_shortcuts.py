@@ -27,9 +27,10 @@ from pathlib import Path
 
 import a3g_native
 import cv2
-import native_compare
 import numpy as np
-from native_speed import LANES, SKIP, STEPS, Build, NativeGames, random_play, seconds_per_step
+
+from benchmarks import native_compare
+from benchmarks.native_speed import LANES, SKIP, STEPS, Build, NativeGames, random_play, seconds_per_step
 
 # Names in native/src/shortcuts.hpp, and the way it is done without.
 LEFT_OUT = {

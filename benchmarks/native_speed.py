@@ -31,15 +31,13 @@ from typing import Any
 import a3g_native
 import numpy as np
 
-sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
-
-import native_compare
-
 import environment
 from a3g.game.emulators import make_emulator
 from a3g.game.lane import ACTION_SETS
 from a3g.game.stages import STAGES, go_to_start
+from benchmarks import native_compare
 
+ROOT = Path(__file__).resolve().parent.parent
 STAGE_NAMES = [str(stage) for stage in STAGES[::2]]
 LANES = len(STAGE_NAMES)
 SKIP = 4
@@ -110,11 +108,12 @@ class Build:
         if not (folder / "a3g_native").exists():
             command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--disable-pip-version-check"]
             defines = [f"--config-settings=cmake.define.{option}" for option in options]
-            source = Path(__file__).parents[1] / "native"
+            source = ROOT / "native"
             if subprocess.run([*command, *defines, "--target", str(folder), str(source)], check=False).returncode:
                 raise SystemExit(f"The native core was not built with {', '.join(options)}: pip's words above say why.")
         self._process = subprocess.Popen(
-            [sys.executable, __file__, "--serve"],
+            [sys.executable, "-m", "benchmarks.native_speed", "--serve"],
+            cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -15,13 +15,9 @@ import statistics
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
-
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
 
 from a3g.config import TrainConfig, parse_train
 from a3g.learning.flat import FlatModel

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
 
 BARE = "--without-safety"
 # Left out at the beginning of a run: processes do not begin at the same moment.
@@ -58,7 +57,7 @@ def measure(bare: bool, seconds: float, training: list[str], interval: float) ->
     from a3g.reporting.metrics import read_curve
 
     with tempfile.TemporaryDirectory(prefix="a3g-cost-") as folder:
-        script = [str(Path(__file__).resolve()), BARE] if bare else [str(ROOT / "main.py")]
+        script = ["-m", "benchmarks.safety_cost", BARE] if bare else [str(ROOT / "main.py")]
         command = [sys.executable, *script, *training, "--log-dir", folder, "--save-model-dir", folder, "--run-name", "run"]
         command += ["--max-minutes", str((WARM_UP_SECONDS + seconds) / 60), "--checkpoint-interval", str(interval)]
         subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)

@@ -13,20 +13,15 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import json
-import sys
 import time
 import warnings
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import cv2
 import gymnasium
 import numpy as np
 import tyro
-
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
 
 GAMES = 8
 SKIP = 4

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import statistics
-import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +19,7 @@ import matplotlib as mpl
 import numpy as np
 import tyro
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
-
-from training_run import TrainingRun, machine, train
+from benchmarks.training_run import TrainingRun, machine, train
 
 mpl.use("Agg")
 from matplotlib import pyplot

@@ -24,20 +24,17 @@ import numpy as np
 import psutil
 import tyro
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
-
-import sb3
-from training_run import machine, train
-
 import environment
 from a3g.game.emulators import BUTTON_RIGHT, available_emulators, make_emulator
 from a3g.game.stages import STAGES, go_to_start
 from a3g.reporting.phases import PHASE_NAMES
+from benchmarks import sb3
+from benchmarks.training_run import machine, train
 
 mpl.use("Agg")
 from matplotlib import pyplot
 
+ROOT = Path(__file__).resolve().parent.parent
 LANES = 16
 SEED_SETTINGS = "seed settings (impala + LSTM, 1 lane, float32, nes-py)"
 NETWORKS: dict[str, list[str]] = {
@@ -121,9 +118,9 @@ def measure_training(flags: list[str], workers: int, options: Options) -> dict[s
         }
 
 
-def measure_elsewhere(script: str, arguments: list[str]) -> dict[str, Any]:
+def measure_elsewhere(module: str, arguments: list[str]) -> dict[str, Any]:
     """Run another benchmark in a process of its own; returns the JSON of its last line."""
-    command = [sys.executable, str(ROOT / "benchmarks" / script), *arguments]
+    command = [sys.executable, "-m", f"benchmarks.{module}", *arguments]
     done = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
     result: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
     return result
@@ -163,7 +160,7 @@ def loop_shares(options: Options, training: dict[str, dict[str, Any]]) -> dict[s
     for name, flags in NETWORKS.items():
         for workers in options.workers:
             run = f"{name}, {workers} × {LANES}"
-            pieces = measure_elsewhere("pieces.py", [*flags, "--lanes", str(LANES), "--workers", str(workers)])
+            pieces = measure_elsewhere("pieces", [*flags, "--lanes", str(LANES), "--workers", str(workers)])
             share = training[run]["agent_steps_per_second"] / pieces["agent_steps_per_second"]
             figures[run] = {**pieces, "reached": share}
             print(
@@ -240,7 +237,7 @@ def main() -> None:
     else:
         arguments = ["--seconds", str(options.training_seconds)]
         figures["stable_baselines3_steps_per_second"] = {
-            algorithm: measure_elsewhere("sb3.py", ["--algorithm", algorithm, *arguments])["agent_steps_per_second"]
+            algorithm: measure_elsewhere("sb3", ["--algorithm", algorithm, *arguments])["agent_steps_per_second"]
             for algorithm in ("a2c", "ppo")
         }
         for algorithm, steps in figures["stable_baselines3_steps_per_second"].items():

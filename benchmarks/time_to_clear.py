@@ -22,12 +22,10 @@ from typing import Any
 import psutil
 import tyro
 
+from benchmarks import sb3
+from benchmarks.training_run import machine, train
+
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
-
-import sb3
-from training_run import machine, train
-
 TEST_EPISODES = 20
 CLEAR_RATE = 0.9
 SB3_TEST_INTERVAL = 20_000  # agent steps

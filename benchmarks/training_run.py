@@ -13,11 +13,10 @@ from typing import Any
 
 import psutil
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
 from a3g.reporting.metrics import read_curve
 from a3g.reporting.phases import PHASE_NAMES
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 @dataclass(frozen=True)

@@ -233,6 +233,23 @@ def test_too_small_pictures_are_refused(encoder: str, size: int) -> None:
         ActorCritic(NetworkSpec(encoder, (4, size, size)))
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("hidden_size", 0),
+        ("hidden_size", -8),
+        ("num_actions", 0),
+        ("observation_shape", (0, 36, 40)),
+        ("observation_shape", (2, 36, -1)),
+        ("observation_shape", (36, 40)),
+    ],
+)
+def test_dimensions_below_one_are_refused(name: str, value: object) -> None:
+    """Regression: a hidden size of 0, from a damaged weights file, was a division by zero in the initialisation."""
+    with pytest.raises(ValueError, match=name):
+        NetworkSpec(**{"encoder": "conv4", "observation_shape": SMALL, name: value})
+
+
 def test_an_unknown_encoder_is_refused() -> None:
     with pytest.raises(UserError, match="Unknown network 'resnet'"):
         ActorCritic(NetworkSpec("resnet"))

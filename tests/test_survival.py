@@ -45,10 +45,10 @@ from a3g.reporting.metrics import MetricsWriter, read_curve
 from a3g.reporting.phases import PHASE_NAMES
 from a3g.reporting.progress import make_line, make_table
 from a3g.reporting.status import RunStatus, SavingStatus
-from benchmarks.faults import leftovers_of, poison
-from benchmarks.kill_launcher import text_behind
-from benchmarks.soak_run import Soak
 from tests.running import PATIENCE_SECONDS, ROOT, SMALL, Run, Start, arguments, newest_checkpoint, summary_of
+from tests.stress.faults import leftovers_of, poison
+from tests.stress.kill_launcher import text_behind
+from tests.stress.soak_run import Soak
 
 fork = multiprocessing.get_context("fork")
 

@@ -245,6 +245,7 @@ def test_a_missing_description(path: Path, key: str) -> None:
         {"agent_steps": "many"},
         {"game": '{"skip_rate": "four"}'},
         {"game": '{"colour": true}'},
+        {"network": json.dumps({**dataclasses.asdict(SPEC), "hidden_size": 0})},
         {"network": json.dumps({**dataclasses.asdict(SPEC), "hidden_size": -8})},
         {"network": json.dumps({**dataclasses.asdict(SPEC), "hidden_size": "8"})},
     ],

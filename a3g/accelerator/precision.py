@@ -65,4 +65,7 @@ def uncached_casts(active: bool = True) -> Iterator[None]:
 def _computes_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    has_instructions = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    # The library that computes convolutions and products can be told to leave such instructions out
+    # (ONEDNN_MAX_CPU_ISA). bfloat16 then takes five to ten times as long as float32.
+    return bool(has_instructions and torch.ops.mkldnn._is_mkldnn_bf16_supported())

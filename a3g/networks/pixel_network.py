@@ -31,6 +31,19 @@ class NetworkSpec:
     hidden_size: int = 512
     lstm: bool = True
 
+    def __post_init__(self) -> None:
+        """
+        Raises:
+            ValueError: if a dimension is missing or below 1.
+        """
+        if len(self.observation_shape) != 3:
+            raise ValueError(f"observation_shape must be (stack, height, width), not {self.observation_shape}")
+        if min(self.observation_shape) < 1:
+            raise ValueError(f"observation_shape must be at least 1 in each dimension, not {self.observation_shape}")
+        for name in ("num_actions", "hidden_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+
 
 class PixelNetwork(nn.Module):
     """What every agent's network begins with; subclasses add heads and call `_initialise` last.

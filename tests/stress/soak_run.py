@@ -22,9 +22,9 @@ from a3g.evaluation import sort_key
 from a3g.processes.checkpoint import checkpoints_in, load_progress, newest_good
 from a3g.processes.tester import BEST_NAME, recorded_score
 from a3g.weights import weights_path
-from benchmarks.faults import poison, run_processes
+from tests.stress.faults import poison, run_processes
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parent.parent.parent
 ENV = "SuperMarioBros-1-1-v0"
 MARK = "A3G_SOAK"  # in the environment of every process of the run, so that orphans are found
 CHECKPOINT_SECONDS = 5.0
@@ -96,7 +96,7 @@ class Soak:
 
     def start(self) -> None:
         """The same command each time, as a batch job is requeued."""
-        command = [sys.executable, str(ROOT / "benchmarks" / "faulty_main.py"), str(self.folder), "--env", ENV]
+        command = [sys.executable, "-m", "tests.stress.faulty_main", str(self.folder), "--env", ENV]
         command += ["--run-name", "soak", "--resume", "auto", "--log-dir", str(self.disk)]
         command += ["--save-model-dir", str(self.folder / "models"), "--workers", str(self.workers), "--lanes", "4"]
         command += ["--num-steps", "8", "--network", "conv4", "--hidden-size", "32", "--time-per-stage", "20"]

@@ -1,5 +1,5 @@
 """Kills the launcher again and again, at random moments and in the middle of saving, and looks what is left:
-`python benchmarks/kill_launcher.py --times 200`. Exits with 1 if a start did not find a good checkpoint, went back
+`python -m tests.stress.kill_launcher --times 200`. Exits with 1 if a start did not find a good checkpoint, went back
 behind one that was there, or anything outlived its launcher.
 """
 
@@ -17,14 +17,12 @@ import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
 import psutil
 
 from a3g.processes.checkpoint import checkpoints_in, load_progress, newest_good
-from benchmarks.faults import leftovers
+from tests.stress.faults import leftovers
 
+ROOT = Path(__file__).resolve().parent.parent.parent
 MARK = "A3G_KILLED"  # in the environment of every process of the run
 GRACE_SECONDS = 5.0
 STARTING_SECONDS = 120.0

@@ -1,4 +1,4 @@
-"""`main.py` with gradients that can be spoilt from outside, for the soak: `python benchmarks/faulty_main.py FOLDER …`.
+"""`main.py` with gradients that can be spoilt from outside, for the soak: `python -m tests.stress.faulty_main FOLDER …`.
 
 When a file `spoil` turns up in FOLDER, one worker takes it away and its next gradients are no numbers. The launcher
 writes where the run stands into `status.json` there. The program itself has no hooks for any of this.
@@ -12,8 +12,6 @@ import sys
 import time
 from pathlib import Path
 from typing import Any
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from a3g.processes.lifeline import end_with_parent
 

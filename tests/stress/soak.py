@@ -1,5 +1,5 @@
 """A run with faults injected at random, and whether everything that it promises held: `make soak`, or
-`python benchmarks/soak.py --minutes 30`. Prints a report; exits with 1 if a promise was broken.
+`python -m tests.stress.soak --minutes 30`. Prints a report; exits with 1 if a promise was broken.
 
 Faults come from outside, by signals, files and the shared memory that the kernel shows in /proc; only gradients are
 spoilt from inside, by `faulty_main.py`. The disk that is made full is a small tmpfs, for which the soak has to be root;
@@ -16,10 +16,8 @@ import tempfile
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from benchmarks.faults import leftovers
-from benchmarks.soak_run import FAULTS, Soak
+from tests.stress.faults import leftovers
+from tests.stress.soak_run import FAULTS, Soak
 
 
 def report(soak: Soak, seconds: float) -> str:
