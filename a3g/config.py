@@ -1,28 +1,23 @@
-"""Every option of the two commands, as frozen dataclasses; nothing else knows about the command line."""
+"""Every option of the two commands, as frozen dataclasses. Imports neither PyTorch nor the engines."""
 
 from __future__ import annotations
 
-import math
 import os
-import sys
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal
 
 import psutil
 import tyro
 
-from a3g.errors import UserError
-from a3g.game.emulators import EMULATOR_NAMES
-from a3g.game.lane import GameOptions
+from a3g.game.options import GameOptions
 from a3g.game.stages import STAGES, Stage, parse_env_id
-from a3g.learning.model import NetworkSpec
+from a3g.network_spec import NetworkSpec
+from a3g.ranges import LONGEST_NAME, check_ranges, require
 
 EmulatorName = Literal["auto", "native", "fceumm", "nes-py"]
 ActionSet = Literal["a3g", "right", "simple", "complex"]
 Network = Literal["impala", "nature", "nips", "conv4"]
-assert set(EMULATOR_NAMES) == set(EmulatorName.__args__)  # type: ignore[attr-defined]
 
 
 def _short(*names: str) -> Any:
@@ -170,29 +165,16 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         parse_env_id(self.env)
-        for name, value in asdict(self).items():
-            _require(not isinstance(value, float) or math.isfinite(value), name, value, "a finite number")
-        for name in ("workers", "lanes", "num_steps", "epochs", "minibatches", "test_episodes", "keep_checkpoints"):
-            _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
-        for name in ("lr", "adam_eps", "test_interval", "checkpoint_interval", "silence_limit", "clip"):
-            _require(getattr(self, name) > 0, name, getattr(self, name), "more than 0")
-        for name in ("gamma", "tau"):
-            _require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "between 0 and 1")
-        for name in ("entropy_coef", "value_coef", "max_grad_norm", "total_steps", "max_minutes"):
-            _require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
-        _require(0 < self.clear_rate <= 1, "clear_rate", self.clear_rate, "more than 0 and at most 1")
+        check_ranges(self)
         gpus = " ".join(map(str, self.gpu_ids)) or "nothing"
-        _require(min(self.gpu_ids, default=-2) >= -1, "gpu_ids", gpus, "GPU numbers, or -1 for the CPU")
+        require(min(self.gpu_ids, default=-2) >= -1, "gpu_ids", gpus, "GPU numbers, or -1 for the CPU")
         if self.loss == "ppo":
-            _require(
-                self.lanes % self.minibatches == 0, "lanes", self.lanes, f"a multiple of --minibatches ({self.minibatches})"
-            )
-        _require(
-            "/" not in self.run_name and self.run_name not in (".", ".."), "run_name", self.run_name, "a plain folder name"
-        )
+            fits = self.lanes % self.minibatches == 0
+            require(fits, "lanes", self.lanes, f"a multiple of --minibatches ({self.minibatches})")
+        plain = "/" not in self.run_name and "\0" not in self.run_name and self.run_name not in (".", "..")
+        require(plain, "run_name", self.run_name, "a plain folder name")
         fits = len(os.fsencode(self.run_name)) <= LONGEST_NAME
-        _require(fits, "run_name", self.run_name, f"a folder name of at most {LONGEST_NAME} bytes")
-        _check_game(self)
+        require(fits, "run_name", self.run_name, f"a folder name of at most {LONGEST_NAME} bytes")
 
     def game_options(self) -> GameOptions:
         """The game as the workers play it."""
@@ -277,11 +259,7 @@ class EvalConfig:
 
     def __post_init__(self) -> None:
         parse_env_id(self.env)
-        for name in ("num_episodes", "render_freq"):
-            _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
-        _require(0 <= self.episode_start < len(STAGES), "episode_start", self.episode_start, "0 (1-1) to 31 (8-4)")
-        _require(self.gpu_id >= -1, "gpu_id", self.gpu_id, "a GPU's number, or -1 for the CPU")
-        _check_game(self)
+        check_ranges(self)
 
     def episode_stages(self) -> list[Stage | None]:
         """What each episode plays."""
@@ -291,134 +269,3 @@ class EvalConfig:
         if not self.test_single_stages:
             return [None] * self.num_episodes
         return [STAGES[(self.episode_start + i) % len(STAGES)] for i in range(self.num_episodes)]
-
-
-# What the two presets for one stage on few cores have in common.
-_QUICK = {
-    "lstm": False,
-    "adam_eps": 1e-5,
-    "gamma": 0.9,
-    "tau": 0.95,
-    "max_grad_norm": 0.5,
-}
-PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
-    "a3g": ("A3G with seed 002's network and settings, many lanes per worker", {}),
-    "seed": (
-        "seed 002 as it is: one game per worker, float32, nes-py",
-        {"lanes": 1, "precision": "float32", "emulator": "nes-py"},
-    ),
-    "quick": (
-        "what clears a single stage soonest on few cores: small network, clipped objective",
-        {**_QUICK, "network": "nips", "hidden_size": 256, "loss": "ppo", "num_steps": 64, "lr": 5e-4},
-    ),
-    "quick-a3c": (
-        "for the same, A3G's own loss: a larger network, many small updates",
-        {**_QUICK, "network": "nature", "loss": "a3c", "num_steps": 5, "lr": 5e-4},
-    ),
-}
-
-# In bytes; no file system here takes a longer one.
-LONGEST_NAME = 255
-EXIT_CODES = (
-    "Exit codes: 0 the goal was reached; 1 the run can't go on, or its end could not be saved; 2 a mistake in the command or "
-    "in a file; stopped and saved on SIGINT 130, SIGTERM 143, SIGUSR1 138, SIGHUP 129."
-)
-
-Config = TypeVar("Config", TrainConfig, EvalConfig)
-
-
-def parse_train(arguments: Sequence[str] | None = None, defaults: TrainConfig | None = None) -> TrainConfig:
-    """The training options on the command line; `--preset NAME` sets the defaults of the others.
-
-    Raises:
-        UserError: if a value makes no sense.
-        SystemExit: with code 2 for what tyro itself refuses, 0 after --help.
-    """
-    remaining = list(sys.argv[1:] if arguments is None else arguments)
-    preset = _take_option(remaining, "--preset")
-    if preset is not None:
-        if preset not in PRESETS:
-            raise UserError(f"Unknown preset {preset!r}: choose one of {', '.join(PRESETS)}.")
-        defaults = replace(defaults or TrainConfig(), **PRESETS[preset][1])
-    presets = "\n".join(f"  {name}: {text}" for name, (text, _) in PRESETS.items())
-    description = f"{TrainConfig.__doc__}\n\n{EXIT_CODES}\n\n--preset NAME sets the defaults of the options below:\n{presets}"
-    return _parse(TrainConfig, remaining, defaults, description)
-
-
-def parse_eval(arguments: Sequence[str] | None = None) -> EvalConfig:
-    """The evaluation options on the command line; raises as `parse_train`."""
-    return _parse(EvalConfig, list(sys.argv[1:] if arguments is None else arguments), None, EvalConfig.__doc__ or "")
-
-
-def _parse(kind: type[Config], arguments: list[str], defaults: Config | None, description: str) -> Config:
-    options: dict[str, Any] = {} if defaults is None else {"default": defaults}
-    config: Config = tyro.cli(kind, args=arguments, description=description, **options)
-    return config
-
-
-def _take_option(arguments: list[str], name: str) -> str | None:
-    """Remove `name VALUE` or `name=VALUE` from `arguments`; returns the value."""
-    for i, argument in enumerate(arguments):
-        if argument == name and i + 1 < len(arguments):
-            value = arguments[i + 1]
-            del arguments[i : i + 2]
-            return value
-        if argument.startswith(f"{name}="):
-            del arguments[i]
-            return argument.removeprefix(f"{name}=")
-    return None
-
-
-def to_json(config: TrainConfig | EvalConfig) -> dict[str, Any]:
-    """The options as plain values."""
-    return {name: str(value) if isinstance(value, Path) else value for name, value in asdict(config).items()}
-
-
-def train_config_from_json(values: dict[str, Any]) -> TrainConfig:
-    """The reverse of `to_json`; fields unknown today are left out.
-
-    Raises:
-        UserError: if a value makes no sense.
-    """
-    known = {field.name for field in fields(TrainConfig)}
-    kinds = get_type_hints(TrainConfig)
-    cleaned: dict[str, Any] = {}
-    for name, value in values.items():
-        if name not in known:
-            continue
-        kind = kinds[name]
-        try:
-            cleaned[name] = Path(value) if kind is Path else tuple(value) if isinstance(value, list) else value
-            _check_kind(name, cleaned[name], kind)
-        except TypeError as error:
-            raise UserError(f"The run's settings can't be read: {error}.") from error
-    return TrainConfig(**cleaned)
-
-
-def _check_kind(name: str, value: Any, kind: Any) -> None:
-    """
-    Raises:
-        TypeError: if a value is none that the field's type allows.
-    """
-    choices = get_args(kind)
-    if get_origin(kind) is Literal:
-        fits = value in choices
-    elif get_origin(kind) is tuple:
-        fits = isinstance(value, tuple) and all(type(each) is int for each in value)
-    else:
-        fits = isinstance(value, Path) if kind is Path else type(value) is kind or (kind is float and type(value) is int)
-    if not fits:
-        raise TypeError(f"{name} can't be {value!r:.60}")
-
-
-def _check_game(config: TrainConfig | EvalConfig) -> None:
-    for name in ("skip_rate", "stack", "time_per_stage", "max_episode_length", "hidden_size"):
-        value = getattr(config, name, None)
-        _require(value is None or value >= 1, name, value, "at least 1")
-    _require(config.noop_max >= 0, "noop_max", config.noop_max, "0 or more")
-    _require(0 <= config.sticky_actions < 1, "sticky_actions", config.sticky_actions, "a chance from 0 up to, not including, 1")
-
-
-def _require(condition: bool, name: str, value: Any, expected: str) -> None:
-    if not condition:
-        raise UserError(f"--{name.replace('_', '-')} must be {expected}, not {value}.")

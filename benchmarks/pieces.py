@@ -23,7 +23,8 @@ import torch
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from a3g.config import TrainConfig, parse_train
+from a3g.command_line import parse_train
+from a3g.config import TrainConfig
 from a3g.learning.flat import FlatModel
 from a3g.learning.learner import Learner
 from a3g.learning.model import ActorCritic

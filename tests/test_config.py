@@ -5,15 +5,20 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from a3g.config import PRESETS, EvalConfig, TrainConfig, parse_eval, parse_train, to_json, train_config_from_json
+from a3g.command_line import parse_eval, parse_train, to_json, train_config_from_json
+from a3g.config import EvalConfig, TrainConfig
 from a3g.errors import UserError
 from a3g.game.stages import STAGES, Stage
+from a3g.presets import PRESETS
 
+ROOT = Path(__file__).parent.parent
 # Seed 002's main.py: long flag, short flag, what may follow, the option and its value.
 TRAIN_FLAGS: list[tuple[str, str, list[str], str, Any]] = [
     ("--lr", "-l", ["0.0007"], "lr", 0.0007),
@@ -342,3 +347,22 @@ def test_evaluation_goes_through_the_stages_in_turn() -> None:
     assert EvalConfig(num_episodes=3, episode_start=30).episode_stages() == [Stage(8, 3), Stage(8, 4), Stage(1, 1)]
     assert EvalConfig(env="SuperMarioBros-2-2-v0", num_episodes=3).episode_stages() == [Stage(2, 2)] * 3
     assert EvalConfig(num_episodes=2, test_single_stages=False).episode_stages() == [None, None]
+
+
+# -- quick to import
+
+
+@pytest.mark.parametrize("command", ["main.py", "gym_eval.py"])
+def test_help_needs_neither_torch_nor_the_engines(command: str) -> None:
+    """Regression: `--help` took as long as importing PyTorch does."""
+    program = (
+        "import runpy, sys\n"
+        f"sys.argv = [{command!r}, '--help']\n"
+        "try:\n"
+        f"    runpy.run_path({str(ROOT / command)!r}, run_name='__main__')\n"
+        "except SystemExit as end:\n"
+        "    assert not end.code\n"
+        "heavy = {'torch', 'numpy', 'cv2', 'gymnasium', 'av', 'tensorboard', 'matplotlib'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
