@@ -12,12 +12,15 @@ import tyro
 
 from a3g.config import EvalConfig, TrainConfig
 from a3g.errors import UserError
-from a3g.presets import PRESETS
+from a3g.presets import PRESETS, preset_name
 
 EXIT_CODES = (
     "Exit codes: 0 the goal was reached; 1 the run can't go on, or its end could not be saved; 2 a mistake in the command or "
     "in a file; stopped and saved on SIGINT 130, SIGTERM 143, SIGUSR1 138, SIGHUP 129."
 )
+
+# Options that had another name before, as settings saved then call them.
+OLD_NAMES = {"silence_limit": "heartbeat_timeout"}
 
 Config = TypeVar("Config", TrainConfig, EvalConfig)
 
@@ -29,15 +32,15 @@ def parse_train(arguments: Sequence[str] | None = None, defaults: TrainConfig | 
         UserError: if a value makes no sense.
         SystemExit: with code 2 for what tyro itself refuses, 0 after --help.
     """
-    remaining = list(sys.argv[1:] if arguments is None else arguments)
-    preset = _take_option(remaining, "--preset")
-    if preset is not None:
-        if preset not in PRESETS:
-            raise UserError(f"Unknown preset {preset!r}: choose one of {', '.join(PRESETS)}.")
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    preset = _value_of(arguments, "--preset")
+    if preset:
+        preset = preset_name(preset)
         defaults = replace(defaults or TrainConfig(), **PRESETS[preset][1])
     presets = "\n".join(f"  {name}: {text}" for name, (text, _) in PRESETS.items())
-    description = f"{TrainConfig.__doc__}\n\n{EXIT_CODES}\n\n--preset NAME sets the defaults of the options below:\n{presets}"
-    return _parse(TrainConfig, remaining, defaults, description)
+    description = f"{TrainConfig.__doc__}\n\n{EXIT_CODES}\n\n--preset NAME sets the defaults of the others:\n{presets}"
+    config = _parse(TrainConfig, arguments, defaults, description)
+    return replace(config, preset=preset) if preset else config
 
 
 def parse_eval(arguments: Sequence[str] | None = None) -> EvalConfig:
@@ -51,17 +54,15 @@ def _parse(kind: type[Config], arguments: list[str], defaults: Config | None, de
     return config
 
 
-def _take_option(arguments: list[str], name: str) -> str | None:
-    """Remove `name VALUE` or `name=VALUE` from `arguments`; returns the value."""
-    for i, argument in enumerate(arguments):
-        if argument == name and i + 1 < len(arguments):
-            value = arguments[i + 1]
-            del arguments[i : i + 2]
-            return value
-        if argument.startswith(f"{name}="):
-            del arguments[i]
-            return argument.removeprefix(f"{name}=")
-    return None
+def _value_of(arguments: Sequence[str], name: str) -> str:
+    """What follows an option on a command line, the last time that it stands there; empty if it doesn't."""
+    value = ""
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        if argument == name:
+            value = following
+        elif argument.startswith(f"{name}="):
+            value = argument.removeprefix(f"{name}=")
+    return value
 
 
 def to_json(config: TrainConfig | EvalConfig) -> dict[str, Any]:
@@ -75,6 +76,7 @@ def train_config_from_json(values: dict[str, Any]) -> TrainConfig:
     Raises:
         UserError: if a value makes no sense.
     """
+    values = {OLD_NAMES.get(name, name): value for name, value in values.items()}
     known = {field.name for field in fields(TrainConfig)}
     kinds = get_type_hints(TrainConfig)
     cleaned: dict[str, Any] = {}

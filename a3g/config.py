@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import psutil
 import tyro
 
+from a3g.cores import usable_cores
 from a3g.game.options import GameOptions
 from a3g.game.stages import STAGES, Stage, parse_env_id
 from a3g.network_spec import NetworkSpec
@@ -25,13 +25,12 @@ def _short(*names: str) -> Any:
     return tyro.conf.arg(aliases=list(names))
 
 
-def _cores() -> int:
-    return psutil.cpu_count(logical=False) or psutil.cpu_count() or 1
-
-
 @dataclass(frozen=True)
 class TrainConfig:
     """Train agents to play Super Mario Bros: one lock-free actor-critic process per CPU core."""
+
+    preset: str = ""
+    """Named set of values for the options below; see above."""
 
     # -- what to play
     env: Annotated[str, _short("-ev")] = "SuperMarioBros-v0"
@@ -42,7 +41,7 @@ class TrainConfig:
     emulator: EmulatorName = "auto"
     """Engine; auto takes the fastest installed."""
     actions: ActionSet = "a3g"
-    """Action set: a3g are seed 002's ten, the others gym-super-mario-bros' right-only, simple and complex."""
+    """Action set: a3g are the original A3G's ten, the others gym-super-mario-bros' right-only, simple and complex."""
     skip_rate: Annotated[int, _short("-sr")] = 4
     """Frames per agent step."""
     stack: int = 4
@@ -59,10 +58,10 @@ class TrainConfig:
     """Agent steps after which an episode is cut off."""
 
     # -- who plays
-    workers: Annotated[int, _short("-w")] = _cores()
-    """Training processes; the default is this machine's number of cores (seed 002: 32)."""
+    workers: Annotated[int, _short("-w")] = usable_cores()
+    """Training processes; by default as many as this process may use cores (the original A3G: 32)."""
     lanes: int = 16
-    """Games per worker; 1 is A3G as the seed describes it."""
+    """Games per worker; 1 is A3G as the original has it."""
     gpu_ids: Annotated[tuple[int, ...], _short("-gp")] = (-1,)
     """GPUs to use, dealt out to the workers in turn; -1 is the CPU."""
     serial: bool = False
@@ -80,13 +79,15 @@ class TrainConfig:
 
     # -- the network
     network: Network = "impala"
-    """Picture encoder; impala is seed 002's, nature several times faster, nips (A3C's own) nearly twice as fast again."""
+    """Picture encoder; impala is the original A3G's, nature several times faster, nips (A3C's own) nearly twice as fast
+    again."""
     lstm: bool = True
     """Put an LSTM behind the encoder."""
     hidden_size: Annotated[int, _short("-hs")] = 512
     """Width of the fully connected layer and of the LSTM."""
     load_rms_stats: Annotated[bool, _short("-lrs")] = True
-    """Normalise pictures by seed 002's shipped statistics, frozen (its default: off); off, they are measured while training."""
+    """Normalise pictures by the statistics shipped with the original A3G, frozen (its default: off); off, they are measured
+    while training."""
 
     # -- learning
     loss: Literal["a3c", "ppo"] = "a3c"
@@ -114,7 +115,7 @@ class TrainConfig:
     num_steps: Annotated[int, _short("-ns")] = 20
     """Agent steps per rollout in every lane."""
     max_grad_norm: float = 0.0
-    """Scale longer gradients down to this norm; 0 leaves them alone, as seed 002 does."""
+    """Scale longer gradients down to this norm; 0 leaves them alone, as the original A3G does."""
     keep_activations: bool = True
     """a3c on the CPU, 4 lanes or more: keep the encoder's work while playing for the backward pass; takes memory."""
     epochs: int = 4
@@ -130,7 +131,7 @@ class TrainConfig:
     clear_rate: float = 0.9
     """Share of a stage's test episodes to clear for the stage to count as cleared."""
     test_interval: float = 20.0
-    """Seconds from the end of a test to the beginning of the next (seed 002: 60)."""
+    """Seconds from the end of a test to the beginning of the next (the original A3G: 60)."""
 
     # -- when to stop
     total_steps: int = 0
@@ -158,10 +159,10 @@ class TrainConfig:
     """Seconds between checkpoints."""
     keep_checkpoints: int = 3
     """The newest so many checkpoints are kept, and the best weights in any case."""
-    silence_limit: float = 60.0
+    heartbeat_timeout: Annotated[float, _short("--silence-limit")] = 60.0
     """Seconds without a sign of life after which a process is killed and started again."""
     tensorboard_logger: Annotated[bool, _short("-tl")] = True
-    """Write TensorBoard files into the run's folder (seed 002's default: off)."""
+    """Write TensorBoard files into the run's folder (the original A3G's default: off)."""
 
     def __post_init__(self) -> None:
         parse_env_id(self.env)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from a3g.errors import UserError
+
 # What the two presets for one stage on few cores have in common.
 _QUICK = {
     "lstm": False,
@@ -13,9 +15,9 @@ _QUICK = {
     "max_grad_norm": 0.5,
 }
 PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
-    "a3g": ("A3G with seed 002's network and settings, many lanes per worker", {}),
-    "seed": (
-        "seed 002 as it is: one game per worker, float32, nes-py",
+    "a3g": ("A3G with the network and settings of the original A3G, many lanes per worker", {}),
+    "original-a3g": (
+        "the original A3G (https://github.com/dgriff777/SuperMarioRL) as it is: one game per worker, float32, nes-py",
         {"lanes": 1, "precision": "float32", "emulator": "nes-py"},
     ),
     "quick": (
@@ -27,3 +29,18 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
         {**_QUICK, "network": "nature", "loss": "a3c", "num_steps": 5, "lr": 5e-4},
     ),
 }
+
+# Names that presets had before.
+ALIASES = {"seed": "original-a3g"}
+
+
+def preset_name(name: str) -> str:
+    """The name that a preset has now.
+
+    Raises:
+        UserError: if there is no such preset.
+    """
+    name = ALIASES.get(name, name)
+    if name not in PRESETS:
+        raise UserError(f"Unknown preset {name!r}: choose one of {', '.join(PRESETS)}.")
+    return name

@@ -81,7 +81,7 @@ RANGES: dict[str, Range] = {
     # -- files, and signs of life
     "checkpoint_interval": _POSITIVE_SECONDS,
     "keep_checkpoints": Range(1, 10**6),
-    "silence_limit": Range(1, _DAYS),
+    "heartbeat_timeout": Range(1, _DAYS),
     # -- evaluation only
     "num_episodes": Range(1, 10**6),
     "episode_start": Range(0, 31, words="0 (1-1) to 31 (8-4)"),

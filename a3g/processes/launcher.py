@@ -70,7 +70,7 @@ class _Launcher:
         self.run_ = run
         self._context = multiprocessing.get_context("spawn")
         children = [self._tester(), *(self._worker(i) for i in range(run.config.workers))]
-        self._supervisor = Supervisor(children, run.config.silence_limit)
+        self._supervisor = Supervisor(children, run.config.heartbeat_timeout)
         self._watcher = Watcher(run.config, run.folder)
         self._last_trouble = ""
         self._skipped, self._skipped_at = self._progress().skipped_updates, time.monotonic()
