@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from a3g.config import parse_eval
+from a3g.command_line import parse_eval
 from a3g.errors import UserError
 
 

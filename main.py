@@ -12,7 +12,8 @@ from a3g.processes.lifeline import end_with_parent
 if __name__ == "__mp_main__":  # a child of a run, about to import: from its first moment on it ends with the launcher
     end_with_parent()
 
-from a3g.config import TrainConfig, parse_train
+from a3g.command_line import parse_train
+from a3g.config import TrainConfig
 from a3g.errors import UserError
 from a3g.reporting.say import make_output_patient, say
 

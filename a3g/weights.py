@@ -15,8 +15,8 @@ from torch import Tensor
 from a3g.errors import UserError
 from a3g.files import Shapes, load_tensors, read_json, save_tensors
 from a3g.game.lane import GameOptions
+from a3g.network_spec import NetworkSpec
 from a3g.networks.actor_critic import ActorCritic
-from a3g.networks.pixel_network import NetworkSpec
 
 
 @dataclasses.dataclass(frozen=True)

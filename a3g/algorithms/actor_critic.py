@@ -14,8 +14,8 @@ from a3g.algorithms.base import Algorithm
 from a3g.config import TrainConfig
 from a3g.experience.advantages import gae
 from a3g.experience.rollout import Rollout, Step
+from a3g.network_spec import NetworkSpec
 from a3g.networks.actor_critic import ActorCritic
-from a3g.networks.pixel_network import NetworkSpec
 
 # Gradients of an update are added up over passes of about this many samples, for memory: one pass over the 320 samples
 # of a rollout of the original A3G's network took 150 MB more.

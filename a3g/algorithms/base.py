@@ -17,8 +17,9 @@ from torch import Tensor
 from a3g.accelerator.precision import fresh_autocast, resolve_precision
 from a3g.config import TrainConfig
 from a3g.experience.rollout import Rollout, Step
+from a3g.network_spec import NetworkSpec
 from a3g.networks.flat_parameters import FlatParameters
-from a3g.networks.pixel_network import NetworkSpec, PixelNetwork
+from a3g.networks.pixel_network import PixelNetwork
 
 
 class Algorithm(ABC):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from a3g.networks.pixel_network import NetworkSpec, PixelNetwork
+from a3g.network_spec import NetworkSpec
+from a3g.networks.pixel_network import PixelNetwork
 
 
 class ActorCritic(PixelNetwork):

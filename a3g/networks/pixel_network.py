@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from a3g.errors import UserError
+from a3g.network_spec import NetworkSpec
 from a3g.networks.encoders import ENCODERS
 from a3g.networks.pictures import can_look_up, look_up
 
@@ -17,32 +17,6 @@ from a3g.networks.pictures import can_look_up, look_up
 SHIPPED_INPUT_MEAN = 88.86
 SHIPPED_INPUT_VARIANCE = 3658.0
 INPUT_CLIP = 10.0
-
-
-@dataclass(frozen=True)
-class NetworkSpec:
-    """All that is needed to rebuild a network; travels with its weights."""
-
-    encoder: str = "impala"
-    """Name in ENCODERS."""
-    observation_shape: tuple[int, int, int] = (4, 80, 80)
-    """(stack, height, width)."""
-    num_actions: int = 10
-    hidden_size: int = 512
-    lstm: bool = True
-
-    def __post_init__(self) -> None:
-        """
-        Raises:
-            ValueError: if a dimension is missing or below 1.
-        """
-        if len(self.observation_shape) != 3:
-            raise ValueError(f"observation_shape must be (stack, height, width), not {self.observation_shape}")
-        if min(self.observation_shape) < 1:
-            raise ValueError(f"observation_shape must be at least 1 in each dimension, not {self.observation_shape}")
-        for name in ("num_actions", "hidden_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
 
 
 class PixelNetwork(nn.Module):

@@ -69,7 +69,7 @@ class _Launcher:
         self.run_ = run
         self._context = multiprocessing.get_context("spawn")
         children = [self._tester(), *(self._worker(i) for i in range(run.config.workers))]
-        self._supervisor = Supervisor(children, run.config.silence_limit, run.shared.counters.note_restart)
+        self._supervisor = Supervisor(children, run.config.heartbeat_timeout, run.shared.counters.note_restart)
         self._watcher = Watcher(run.config, run.folder)
         self._last_trouble = ""
         self._skipped, self._skipped_at = run.shared.counters.total(Count.SKIPPED_UPDATES), time.monotonic()

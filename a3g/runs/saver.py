@@ -165,7 +165,7 @@ class Saver:
     @property
     def _patience(self) -> float:
         config = self._config
-        return BARRIER_PATIENCE_SECONDS if config.workers > 1 else max(BARRIER_PATIENCE_SECONDS, config.silence_limit)
+        return BARRIER_PATIENCE_SECONDS if config.workers > 1 else max(BARRIER_PATIENCE_SECONDS, config.heartbeat_timeout)
 
     def _expect_part(self) -> _Part:
         return _Part(worker_path(checkpoint_path(self._folder, self._number), 0), self._worker_beats, self._stopping)
