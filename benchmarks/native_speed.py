@@ -38,7 +38,8 @@ import native_compare
 import environment
 from a3g.game.emulators import make_emulator
 from a3g.game.lane import ACTION_SETS
-from a3g.game.stages import STAGES, go_to_start
+from a3g.game.stage_starts import go_to_start
+from a3g.game.stages import STAGES
 
 STAGE_NAMES = [str(stage) for stage in STAGES[::2]]
 LANES = len(STAGE_NAMES)

@@ -32,7 +32,8 @@ from training_run import machine, train
 
 import environment
 from a3g.game.emulators import BUTTON_RIGHT, available_emulators, make_emulator
-from a3g.game.stages import STAGES, go_to_start
+from a3g.game.stage_starts import go_to_start
+from a3g.game.stages import STAGES
 from a3g.reporting.phases import PHASE_NAMES
 
 mpl.use("Agg")
