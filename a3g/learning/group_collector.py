@@ -118,7 +118,7 @@ class GroupCollector:
         return state
 
     def restore(self, state: dict[str, Tensor]) -> None:
-        """Go on from what `state` gave, of a collector of the same games; raises as `MarioVectorEnv.restore`."""
+        """Go on from what `state` gave, of a collector of the same games; raises as `MarioVectorEnv.load_state_dict`."""
         self._random.set_state(state["random"])
         for i, group in enumerate(self._groups):
             prefix = f"group{i}."
@@ -207,7 +207,7 @@ class _Group:
             self._evaluate = Graphed(self._value_what_follows, device)
 
     def state(self) -> dict[str, Tensor]:
-        state = {f"env.{name}": torch.from_numpy(array.copy()) for name, array in self.env.state().items()}
+        state = {f"env.{name}": torch.from_numpy(array.copy()) for name, array in self.env.state_dict().items()}
         return {
             **state,
             "recurrent": self._state.cpu().clone(),
@@ -217,7 +217,7 @@ class _Group:
         }
 
     def restore(self, state: dict[str, Tensor]) -> None:
-        self.env.restore({name[4:]: tensor.numpy() for name, tensor in state.items() if name.startswith("env.")})
+        self.env.load_state_dict({name[4:]: tensor.numpy() for name, tensor in state.items() if name.startswith("env.")})
         self._state.copy_(state["recurrent"])
         self._seen_there.copy_(state["observations"])
         self._resets_there.copy_(state["first_steps"])

@@ -118,7 +118,7 @@ class Collector:
 
     def state(self) -> dict[str, Tensor]:
         """Everything that the next rollout depends on but the model, as copies."""
-        state = {f"env.{name}": torch.from_numpy(array.copy()) for name, array in self._env.state().items()}
+        state = {f"env.{name}": torch.from_numpy(array.copy()) for name, array in self._env.state_dict().items()}
         if self._state is not None:
             state["recurrent"] = self._state.clone()
         return {
@@ -130,8 +130,8 @@ class Collector:
         }
 
     def restore(self, state: dict[str, Tensor]) -> None:
-        """Go on from what `state` gave, of a collector of the same games; raises as `MarioVectorEnv.restore`."""
-        self._env.restore({name[4:]: tensor.numpy() for name, tensor in state.items() if name.startswith("env.")})
+        """Go on from what `state` gave, of a collector of the same games; raises as `MarioVectorEnv.load_state_dict`."""
+        self._env.load_state_dict({name[4:]: tensor.numpy() for name, tensor in state.items() if name.startswith("env.")})
         self._random.set_state(state["random"])
         self._observations.copy_(state["observations"])
         self._state = state["recurrent"].to(self._device) if "recurrent" in state else None

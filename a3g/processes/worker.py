@@ -13,6 +13,7 @@ from torch import Tensor
 
 from a3g.config import TrainConfig
 from a3g.errors import UserError
+from a3g.game.make import vector_env_parts
 from a3g.learning.flat import FlatModel
 from a3g.learning.group_collector import lane_groups, make_collector
 from a3g.learning.learner import Learner
@@ -35,7 +36,6 @@ from a3g.processes.shared import (
 from a3g.processes.worker_state import load_worker_state, save_worker_state, worker_state
 from a3g.reporting.phases import Phase, PhaseClock
 from a3g.reporting.say import say
-from environment import vector_env_parts
 
 
 def run_worker(
