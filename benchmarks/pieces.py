@@ -18,14 +18,14 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-
-from a3g.command_line import parse_train
-from a3g.config import TrainConfig
 from a3g.learning.flat import FlatModel
 from a3g.learning.learner import Learner
 from a3g.learning.model import ActorCritic
 from a3g.learning.precision import autocast, resolve_precision, uncached_casts
 from a3g.learning.rollout import Collector
+
+from a3g.command_line import parse_train
+from a3g.config import TrainConfig
 from a3g.processes.process import compute_on_one_core
 from environment import vector_env
 

@@ -29,8 +29,9 @@ WARM_UP_SECONDS = 15.0
 def strip() -> None:
     """Take safety out of the program, in this process; children import this file again and do the same."""
     from a3g.processes.gate import Gate
-    from a3g.processes.heartbeat import Heartbeats, Pulse
     from a3g.processes.saver import Saver
+
+    from a3g.processes.heartbeat import Heartbeats, Pulse
 
     @contextlib.contextmanager
     def pass_freely(self: Gate, worker: int) -> Iterator[None]:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
+import cv2
 import gymnasium
 import numpy as np
 import pytest
+from gymnasium.error import ClosedEnvironmentError, InvalidAction, ResetNeeded
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from gymnasium.wrappers import RecordVideo
 from numpy.typing import NDArray
 
 from a3g.errors import UserError
@@ -103,6 +107,29 @@ def test_render_gives_the_picture_of_now() -> None:
         env.step(RUN)
     assert (env.render() != before).any()
     env.close()
+
+
+@pytest.mark.parametrize(("skip_rate", "pictures_per_second"), [(1, 60), (4, 15), (6, 10)])
+def test_render_fps_is_that_of_agent_steps(skip_rate: int, pictures_per_second: float) -> None:
+    env = make_env("1-1", skip_rate=skip_rate, render_mode="rgb_array")
+    assert env.metadata["render_fps"] == pictures_per_second
+    assert MarioEnv.metadata["render_modes"] == ["rgb_array", "human"]
+    env.close()
+
+
+def test_gymnasiums_video_lasts_as_long_as_the_game(tmp_path: Path) -> None:
+    """It played four times too fast: 60 pictures a second, of which the game gives 15."""
+    pytest.importorskip("moviepy")
+    frames: list[int] = []
+    game = MarioEnv(Stage(1, 1), GameOptions(), render_mode="rgb_array", on_frame=lambda _: frames.append(1))
+    env = RecordVideo(game, str(tmp_path / "videos"), episode_trigger=lambda _: True)
+    env.reset(seed=0)
+    for _ in range(30):
+        env.step(RUN_JUMP)
+    env.close()
+    video = cv2.VideoCapture(str(next(tmp_path.glob("videos/*.mp4"))))
+    seconds = video.get(cv2.CAP_PROP_FRAME_COUNT) / video.get(cv2.CAP_PROP_FPS)
+    assert seconds == pytest.approx(len(frames) / 60, abs=1.5 / 15), "more than the picture after reset and a rounding error"
 
 
 def test_vector_env_declares_its_spaces_and_autoreset_mode() -> None:
@@ -318,7 +345,7 @@ def test_an_agent_step_holds_its_action_for_skip_rate_frames(skip_rate: int) -> 
     env.close()
 
 
-def seed_002s_cut(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def original_crop(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Rows 15:-25 and columns 43:-13 of the 240 x 256 picture, of which engines show all but 8 pixels on each side."""
     whole = np.zeros((240, 256), np.uint8)
     whole[8:-8, 8:-8] = picture
@@ -327,20 +354,20 @@ def seed_002s_cut(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 @pytest.mark.parametrize("two_frame_max", [False, True])
 @pytest.mark.parametrize("skip_rate", [1, 4])
-def test_seed_bug_the_two_frame_maximum_is_over_two_frames(skip_rate: int, two_frame_max: bool) -> None:
-    """Seed 002's MaxAndSkipEnv kept one frame, so it never took a maximum."""
+def test_the_two_frame_maximum_is_over_two_frames(skip_rate: int, two_frame_max: bool) -> None:
+    """The original A3G's MaxAndSkipEnv kept one frame, so it never took a maximum."""
     frames: list[NDArray[np.uint8]] = []
     options = GameOptions(skip_rate=skip_rate, two_frame_max=two_frame_max, height=200, width=200, noop_max=0)
     env = MarioEnv(Stage(1, 1), options, on_frame=lambda emulator: frames.append(emulator.grey()))
     observation, _ = env.reset()
     frames.append(env._emulator.grey())
-    np.testing.assert_array_equal(observation[-1], seed_002s_cut(frames[-1]))
+    np.testing.assert_array_equal(observation[-1], original_crop(frames[-1]))
     different = False
     for _ in range(15):
         observation = env.step(RUN_JUMP)[0]
         last, maximum = frames[-1], np.maximum(frames[-1], frames[-2])
-        different |= (seed_002s_cut(maximum) != seed_002s_cut(last)).any()
-        np.testing.assert_array_equal(observation[-1], seed_002s_cut(maximum if two_frame_max else last))
+        different |= (original_crop(maximum) != original_crop(last)).any()
+        np.testing.assert_array_equal(observation[-1], original_crop(maximum if two_frame_max else last))
     assert different, "nothing moved, so nothing was tested"
     env.close()
 
@@ -447,7 +474,49 @@ def test_the_whole_game_and_environment_ids_are_stages_too() -> None:
     env.close()
 
 
+@pytest.mark.parametrize("name", ["1-1", "SuperMarioBros-1-1-v0", Stage(1, 1)])
+def test_stages_have_the_same_names_in_both_kinds_of_environment(name: str | Stage) -> None:
+    single = make_env(name)
+    lanes = make_vector_env([name], num_lanes=1)
+    assert single.reset()[1]["attempt"] == lanes.reset()[1]["attempt"][0] == "1-1"
+    single.close()
+    lanes.close()
+
+
 # Mistakes
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_step_before_reset_after_an_end_or_after_close_is_refused(engine: str) -> None:
+    """After an end every step paid the penalty again."""
+    env = make_env("1-1", emulator=engine, noop_max=0)
+    with pytest.raises(ResetNeeded):
+        env.step(RUN)
+    env.reset()
+    while not env.step(RUN)[2]:
+        pass
+    with pytest.raises(ResetNeeded):
+        env.step(RUN)
+    env.reset()
+    env.step(RUN)
+    env.close()
+    for use in (env.reset, lambda: env.step(RUN)):
+        with pytest.raises(ClosedEnvironmentError):
+            use()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_an_action_is_a_whole_number_of_the_set(engine: str) -> None:
+    env = make_env("1-1", emulator=engine)
+    env.reset(seed=0)
+    wrong: list[Any] = [1.7, 3.0, 99, 10, -1, 2**70, None, "3", [3], np.array([3]), np.array(3.0), np.float64(3), True]
+    for action in wrong:
+        with pytest.raises(InvalidAction, match="from 0 to 9"):
+            env.step(action)
+    allowed: list[Any] = [3, np.int64(3), np.uint8(3), np.array(3)]
+    for action in allowed:
+        env.step(action)
+    env.close()
 
 
 @pytest.mark.parametrize(
@@ -488,7 +557,7 @@ def test_a_wrong_vector_environment_is_a_user_error(stages: list[str], num_lanes
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_environments_can_be_closed_and_made_again(engine: str) -> None:
-    """Seed 002 leaked an environment with every test; one FCEUmm a process would not even start the second."""
+    """The original A3G leaked an environment with every test; one FCEUmm a process would not even start the second."""
     for _ in range(3):
         single = make_env("SuperMarioBros-1-1-v0", emulator=engine)
         single.reset(seed=0)

@@ -7,9 +7,10 @@ import pytest
 
 from a3g.game.emulators import available_emulators
 from a3g.game.lane import GameOptions
+from a3g.game.lane_vector import LaneVectorEnv
 from a3g.game.packing import pack_bytes, unpack_bytes
 from a3g.game.stages import STAGES, Stage
-from a3g.game.vector import LaneVectorEnv, MarioVectorEnv
+from a3g.game.vector import MarioVectorEnv
 
 # Mostly to the right, so that lanes get far, die and go on.
 CHANCES = [0.02, 0.1, 0.15, 0.15, 0.45, 0.02, 0.02, 0.02, 0.02, 0.05]
@@ -59,7 +60,7 @@ def test_a_restored_environment_plays_the_same_games(engine: str, case: str) -> 
     env = make(engine, CASES[case], seed=7)
     env.reset(seed=11)
     play(env, steps, seed=0)
-    state = env.state()
+    state = env.state_dict()
     expected, ended = play(env, steps, seed=1)
     env.close()
     assert ended or engine == "nes-py"
@@ -67,7 +68,7 @@ def test_a_restored_environment_plays_the_same_games(engine: str, case: str) -> 
     other = make(engine, CASES[case], seed=99)
     other.reset(seed=98)
     play(other, 5, seed=2)
-    other.restore(state)
+    other.load_state_dict(state)
     found, _ = play(other, steps, seed=1)
     other.close()
     for ours, theirs in zip(expected, found, strict=True):

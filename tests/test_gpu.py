@@ -170,10 +170,12 @@ def test_the_same_seed_plays_the_same_on_the_cpu() -> None:
 def test_parts_of_an_environment_play_its_lanes_stages(num_stages: int, lanes: int) -> None:
     whole = environment.vector_env(STAGES[:num_stages], lanes, TIMEOUTS, seed=2)
     parts = environment.vector_env_parts(STAGES[:num_stages], lanes, 2, TIMEOUTS, seed=2)
-    assert [stages for part in parts for stages in part.lane_stages] == whole.lane_stages
     seeds = lane_seeds(2, lanes)
     shown = [part.reset(seed=seeds[i * lanes // 2 : (i + 1) * lanes // 2])[0] for i, part in enumerate(parts)]
     assert np.array_equal(np.concatenate(shown), whole.reset(seed=2)[0])
+    for _ in range(3):
+        attempts = [stage for part in parts for stage in part.reset()[1]["attempt"]]
+        assert attempts == whole.reset()[1]["attempt"].tolist()
     for env in (whole, *parts):
         env.close()
 

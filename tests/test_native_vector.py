@@ -5,9 +5,9 @@ import pytest
 
 from a3g.game.emulators import available_emulators
 from a3g.game.lane import GameOptions
+from a3g.game.lane_vector import LaneVectorEnv
 from a3g.game.native_vector import NativeVectorEnv
 from a3g.game.stages import STAGES, Stage
-from a3g.game.vector import LaneVectorEnv
 
 if "native" not in available_emulators():
     pytest.skip("the native core is not built here", allow_module_level=True)

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from a3g.game.lane import GameOptions
+from a3g.game.lane_vector import LaneVectorEnv
 from a3g.game.stages import Stage
-from a3g.game.vector import LaneVectorEnv
 from a3g.learning.model import ActorCritic, NetworkSpec
 from a3g.learning.rollout import Collector, EpisodeRecord, Rollout
 

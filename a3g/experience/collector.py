@@ -51,7 +51,7 @@ class Collector:
 
     def state_dict(self) -> dict[str, Tensor]:
         """Everything that the next rollout depends on but the network, as copies."""
-        games = {f"env.{name}": torch.from_numpy(array.copy()) for name, array in self._env.state().items()}
+        games = {f"env.{name}": torch.from_numpy(array.copy()) for name, array in self._env.state_dict().items()}
         return {
             **games,
             "recurrent": self._state.clone(),
@@ -62,8 +62,8 @@ class Collector:
         }
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Go on from what `state_dict` gave, of a collector of the same games; raises as `MarioVectorEnv.restore`."""
-        self._env.restore({name[4:]: tensor.numpy() for name, tensor in state.items() if name.startswith("env.")})
+        """Go on from what `state_dict` gave, of a collector of the same games; raises as `MarioVectorEnv.load_state_dict`."""
+        self._env.load_state_dict({name[4:]: tensor.numpy() for name, tensor in state.items() if name.startswith("env.")})
         self._random.set_state(state["random"])
         self._observations.copy_(state["observations"])
         # A checkpoint of the first version that was made before the first rollout has none.

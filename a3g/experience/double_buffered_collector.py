@@ -77,7 +77,7 @@ class DoubleBufferedCollector:
         return state
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Go on from what `state_dict` gave, of a collector of the same games; raises as `MarioVectorEnv.restore`."""
+        """Go on from what `state_dict` gave, of a collector of the same games; raises as `MarioVectorEnv.load_state_dict`."""
         self._random.set_state(state["random"])
         for i, group in enumerate(self._groups):
             prefix = f"group{i}."
@@ -168,7 +168,7 @@ class _Group:
             self._bootstrap = Graphed(self._value_next_states, device)
 
     def state_dict(self) -> dict[str, Tensor]:
-        games = {f"env.{name}": torch.from_numpy(array.copy()) for name, array in self.env.state().items()}
+        games = {f"env.{name}": torch.from_numpy(array.copy()) for name, array in self.env.state_dict().items()}
         return {
             **games,
             "recurrent": self._state.cpu().clone(),
@@ -178,7 +178,7 @@ class _Group:
         }
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        self.env.restore({name[4:]: tensor.numpy() for name, tensor in state.items() if name.startswith("env.")})
+        self.env.load_state_dict({name[4:]: tensor.numpy() for name, tensor in state.items() if name.startswith("env.")})
         self._state.copy_(state["recurrent"])
         self._cpu_observations.copy_(state["observations"])
         self._cpu_episode_starts.copy_(state["first_steps"])

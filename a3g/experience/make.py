@@ -13,8 +13,8 @@ from a3g.experience.collector import Collector
 from a3g.experience.double_buffered_collector import DoubleBufferedCollector
 from a3g.experience.rollout import Policy, Rollout
 from a3g.game.emulators import resolve_emulator
+from a3g.game.make import vector_env_parts
 from a3g.reporting.phases import PhaseClock
-from environment import vector_env_parts
 
 
 class AnyCollector(Protocol):

@@ -13,8 +13,9 @@ from a3g.game.emulators import VISIBLE_LEFT, VISIBLE_TOP, Emulator, Image
 from a3g.game.options import ACTION_SETS, GameOptions
 from a3g.game.rewards import REWARD_SCALE
 from a3g.game.rules import Episode, FrameHook, Outcome
-from a3g.game.stage_starts import go_to_start
+from a3g.game.stage_starts import StartStates
 from a3g.game.stages import STAGES, Stage
+from a3g.game.starts import Start, StartSource, UniformStarts
 
 __all__ = ["ACTION_SETS", "PICTURE_CUT", "GameOptions", "Lane", "StartStates"]
 
@@ -22,24 +23,6 @@ __all__ = ["ACTION_SETS", "PICTURE_CUT", "GameOptions", "Lane", "StartStates"]
 PICTURE_CUT = (15, 215, 43, 243)  # top, bottom, left, right
 _ROWS = slice(PICTURE_CUT[0] - VISIBLE_TOP, PICTURE_CUT[1] - VISIBLE_TOP)
 _COLUMNS = slice(PICTURE_CUT[2] - VISIBLE_LEFT, PICTURE_CUT[3] - VISIBLE_LEFT)
-
-
-class StartStates:
-    """Saved states in which Mario stands at the start of a stage, made when first asked for, on one emulator."""
-
-    def __init__(self, emulator: Emulator) -> None:
-        self._emulator = emulator
-        self._states: dict[Stage, Any] = {}
-
-    def load(self, stage: Stage) -> None:
-        """Put the emulator at the start of `stage`."""
-        self._emulator.load(self.state(stage))
-
-    def state(self, stage: Stage) -> Any:
-        """The state at the start of `stage`."""
-        if stage not in self._states:
-            self._states[stage] = go_to_start(self._emulator, stage)
-        return self._states[stage]
 
 
 class Lane:
@@ -51,6 +34,8 @@ class Lane:
         options: GameOptions,
         seed: int | np.random.SeedSequence | None,
         on_frame: FrameHook | None = None,
+        starts: StartSource | None = None,
+        number: int = 0,
     ) -> None:
         """
         Args:
@@ -58,13 +43,17 @@ class Lane:
             options: see `GameOptions`.
             seed: of everything random in this lane.
             on_frame: called after every frame.
+            starts: where episodes begin, instead of at the beginnings of `stages`.
+            number: of this lane, for `starts`.
         """
         self.options = options
-        self.stages = tuple(stages)
+        self.start: Start | None = None
+        """Where the game under way began; None if nothing was played yet, or if it comes from an old checkpoint."""
+        self._starts, self._number = starts or UniformStarts(stages, options.noop_max), number
         self.random = np.random.default_rng(seed)
         self.on_frame = on_frame
         self.state: Any = None
-        """The emulator's state while other lanes use it."""
+        """The emulator's saved state while other lanes use the emulator."""
         self.outcome: Outcome | None = None
         self._episode_steps = 0
         self._attempt_steps = 0
@@ -72,33 +61,46 @@ class Lane:
         self._progress = 0
         self._buttons = ACTION_SETS[options.actions]
         self._last_action = 0
-        self._goes_on = False
+        self.continues_game = False
+        """Whether the next reset continues the game under way with its next life or stage, see `episodic_life`."""
         self.last_frames: list[Image] = []
         """With `two_frame_max`: the cut grey pictures of the last two frames."""
 
     def seed(self, seed: int | np.random.SeedSequence | None) -> None:
         """Make everything random follow from `seed`; the next reset begins an episode, whatever was played before."""
         self.random = np.random.default_rng(seed)
-        self._goes_on = False
+        self.continues_game = False
 
-    def reset(self, emulator: Emulator, starts: StartStates, observation: Image) -> None:
-        """Begin an episode (or the next life of one, with `episodic_life`); fills `observation`, (stack, h, w)."""
+    def reset(self, emulator: Emulator, stage_starts: StartStates, observation: Image) -> None:
+        """Begin an episode; fills `observation`, uint8 (stack, height, width).
+
+        If the game continues with its next life or stage, `emulator` must hold it and `observation` its last pictures.
+        """
         self._last_action = 0
         self._attempt_steps = 0
-        if not self._goes_on:
-            stage = self.stages[self.random.integers(len(self.stages))] if len(self.stages) > 1 else self.stages[0]
-            starts.load(stage or STAGES[0])
-            # One frame more, because a saved state has no picture: an engine shows the frame that it ran last.
-            for _ in range(1 + self.random.integers(self.options.noop_max + 1)):
-                emulator.frame(0)
-            self._episode_steps = 0
-            self.episode = Episode(emulator.ram(), stage, self.options.time_per_stage, self._after_frame)
-        self._goes_on = False
         self.outcome = None
+        if self.continues_game:
+            self.continues_game = False
+            observation[:-1] = observation[-1]
+        else:
+            self._begin_game(emulator, stage_starts)
+            self.last_frames = [emulator.grey(_ROWS, _COLUMNS)] if self.options.two_frame_max else []
+            observation[:] = self._picture(emulator)
         self._attempt, self._progress = str(self.episode.attempted_stage), self.episode.progress
-        self.last_frames = [emulator.grey(_ROWS, _COLUMNS)] if self.options.two_frame_max else []
-        observation[:] = self._picture(emulator)
         self._ram = emulator.ram()
+
+    def _begin_game(self, emulator: Emulator, stage_starts: StartStates) -> None:
+        """Put the emulator where the start source says."""
+        start = self.start = self._starts.next(self.random, self._number)
+        if start.state is None:
+            stage_starts.load(start.stage or STAGES[0])
+        else:
+            emulator.from_bytes(start.state)
+        # One frame more, because a saved state has no picture: an engine shows the frame that it ran last.
+        for _ in range(1 + start.idle_frames):
+            emulator.frame(0)
+        self._episode_steps = 0
+        self.episode = Episode(emulator.ram(), start.stage, self.options.time_per_stage, self._after_frame)
 
     def step(self, emulator: Emulator, action: int, observation: Image) -> tuple[float, bool, bool]:
         """One agent step; shifts `observation` and appends the new picture.
@@ -122,9 +124,11 @@ class Lane:
         self._ram = emulator.ram()
         observation[:-1] = observation[1:]
         observation[-1] = self._picture(emulator)
-        self._goes_on = options.episodic_life and result.outcome is not None and not result.game_over
-        terminated = result.game_over or self._goes_on
+        self.continues_game = options.episodic_life and result.outcome is not None and not result.game_over
+        terminated = result.game_over or self.continues_game
         truncated = not terminated and self._episode_steps >= options.max_episode_length
+        if (result.game_over or truncated) and self.start is not None:
+            self._starts.episode_ended(self.start, self.outcome, self._progress)
         return result.reward / REWARD_SCALE, terminated, truncated
 
     def info(self) -> dict[str, Any]:
@@ -141,8 +145,8 @@ class Lane:
             "attempt_steps": self._attempt_steps,
         }
 
-    def to_values(self) -> dict[str, Any]:
-        """All that the next steps depend on, as plain values; the console and its last frames are not part of it."""
+    def state_dict(self) -> dict[str, Any]:
+        """What the next steps depend on, as plain values, but for the console, its last frames and `start`."""
         return {
             "random": self.random.bit_generator.state,
             "outcome": self.outcome,
@@ -151,18 +155,22 @@ class Lane:
             "attempt": self._attempt,
             "progress": self._progress,
             "last_action": self._last_action,
-            "goes_on": self._goes_on,
+            "continues_game": self.continues_game,
             "stage": self.episode.stage,
             "episode": self.episode.state(),
         }
 
-    def go_on(self, values: dict[str, Any], last_frames: Sequence[Image], emulator: Emulator) -> None:
-        """Go on from what `to_values` gave, with the console as it was then."""
+    def load_state_dict(
+        self, values: dict[str, Any], start: Start | None, last_frames: Sequence[Image], emulator: Emulator
+    ) -> None:
+        """Continue from what `state_dict` gave, with `start`, last frames and console as they were then."""
         self.random.bit_generator.state = values["random"]
         self.outcome = None if values["outcome"] is None else Outcome(values["outcome"])
         self._episode_steps, self._attempt_steps = values["episode_steps"], values["attempt_steps"]
         self._attempt, self._progress = values["attempt"], values["progress"]
-        self._last_action, self._goes_on = values["last_action"], values["goes_on"]
+        self._last_action, self.start = values["last_action"], start
+        # The first version's checkpoints say "goes_on".
+        self.continues_game = values["continues_game" if "continues_game" in values else "goes_on"]
         self._ram = emulator.ram()
         stage = None if values["stage"] is None else Stage(*values["stage"])
         self.episode = Episode(self._ram, stage, self.options.time_per_stage, self._after_frame)

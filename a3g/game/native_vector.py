@@ -7,25 +7,28 @@ environment with `LaneVectorEnv` step by step.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
-from a3g.game.emulators import make_emulator
+from a3g.game.emulators import Image, make_emulator
 from a3g.game.emulators.rom import find_rom
-from a3g.game.lane import ACTION_SETS, PICTURE_CUT, GameOptions, StartStates
+from a3g.game.lane import PICTURE_CUT
 from a3g.game.memory import STATUS_NAMES
+from a3g.game.options import ACTION_SETS, GameOptions
 from a3g.game.packing import State, pack_bytes, pack_values, unpack_bytes, unpack_values
 from a3g.game.rewards import REWARD_SCALE
 from a3g.game.rules import Outcome
+from a3g.game.stage_starts import StartStates
 from a3g.game.stages import STAGES, Stage
-from a3g.game.vector import Final, MarioVectorEnv, StepResults
+from a3g.game.starts import Start
+from a3g.game.vector import MarioVectorEnv, Seed, VectorEnvArguments
 
 _OUTCOMES = np.array([None, *(str(outcome) for outcome in Outcome)], object)
 _STATUSES = np.array(STATUS_NAMES, object)
 # What the lanes' next steps depend on beside the games and the randomness.
-_ARRAYS = ("observations", "goes_on", "last_actions", "variables", "episode_steps", "attempt_steps", "attempt_over")
+_ARRAYS = ("continues_game", "last_actions", "variables", "episode_steps", "attempt_steps", "attempt_over")
 _PLAIN_VARIABLES = ("coins", "life", "score", "stage", "time", "world", "x_pos", "y_pos", "progress")
 
 
@@ -40,17 +43,19 @@ class NativeVectorEnv(MarioVectorEnv):
         seed: int | None = 0,
         copy: bool = True,
         threads: int = 1,
+        **arguments: Unpack[VectorEnvArguments],
     ) -> None:
         """
         Args:
             threads: threads that step the lanes.
-            stages, num_lanes, options, seed, copy: see `MarioVectorEnv`.
+            stages, num_lanes, options, seed, copy, arguments: see `MarioVectorEnv`.
         """
         import a3g_native
 
-        super().__init__(stages, num_lanes, options, seed, copy)
+        super().__init__(stages, num_lanes, options, seed, copy, **arguments)
         self._random = [np.random.default_rng() for _ in range(num_lanes)]
-        self._goes_on = np.zeros(num_lanes, np.bool_)
+        self._current_starts: list[Start | None] = [None] * num_lanes
+        self._continues_game = np.zeros(num_lanes, np.bool_)
         self._seed_lanes(seed)
         self._batch = a3g_native.Batch(
             find_rom().read_bytes(),
@@ -64,7 +69,8 @@ class NativeVectorEnv(MarioVectorEnv):
             cut=list(PICTURE_CUT),
             threads=threads,
         )
-        self._starts = StartStates(make_emulator("native"))
+        self._console = make_emulator("native")
+        self._stage_starts = StartStates(self._console)
         self._buttons = np.array(ACTION_SETS[options.actions], np.uint8)
         self._last_actions = np.zeros(num_lanes, np.int64)
         self._rewards = np.zeros(num_lanes, np.float32)
@@ -75,67 +81,46 @@ class NativeVectorEnv(MarioVectorEnv):
         self._attempt_over = np.zeros(num_lanes, np.bool_)
         self._everyone = np.ones(num_lanes, np.bool_)
 
-    def step(self, actions: NDArray[np.int64]) -> StepResults:
+    def _step_lanes(
+        self, actions: NDArray[np.int64], beginning: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_]]:
         options = self.options
-        chosen = np.array(actions, np.int64)
+        for lane in np.flatnonzero(beginning).tolist():
+            self._begin_episode(lane)
+        # The core steps all lanes, so games that have just begun are kept and put back afterwards.
+        kept = [
+            (lane, self._batch.save_game(lane), self._observations[lane].copy(), self._variables[lane].copy())
+            for lane in np.flatnonzero(beginning).tolist()
+        ]
         if options.sticky_actions:
-            sticky = [random.random() < options.sticky_actions for random in self._random]
-            chosen = np.where(sticky, self._last_actions, chosen)
-        self._last_actions[:] = chosen
+            for lane in np.flatnonzero(~beginning).tolist():
+                if self._random[lane].random() < options.sticky_actions:
+                    actions[lane] = self._last_actions[lane]
+        np.copyto(self._last_actions, actions, where=~beginning)
         self._attempt_steps[self._attempt_over] = 0
-        self._episode_steps += 1
-        self._attempt_steps += 1
+        self._episode_steps += ~beginning
+        self._attempt_steps += ~beginning
 
-        self._batch.step(self._buttons[chosen], self._observations, self._rewards, self._variables)
+        self._batch.step(self._buttons[actions], self._observations, self._rewards, self._variables)
         rewards = self._rewards / np.float32(REWARD_SCALE)
+        for lane, game, observation, variables in kept:
+            self._batch.load_game(lane, game)
+            self._observations[lane], self._variables[lane], rewards[lane] = observation, variables, 0.0
         game_over = self._read("game_over") != 0
         self._attempt_over = self._read("outcome") != 0
-        self._goes_on = self._attempt_over & ~game_over & options.episodic_life
-        terminated = game_over | self._goes_on
+        self._continues_game = self._attempt_over & ~game_over & options.episodic_life
+        terminated = game_over | self._continues_game
         truncated = ~terminated & (self._episode_steps >= options.max_episode_length)
+        for lane in np.flatnonzero(game_over | truncated).tolist():
+            self._report_end(lane)
+        return rewards, terminated, truncated
 
-        ended = np.flatnonzero(terminated | truncated)
-        final: Final = {}
-        if len(ended):
-            infos = self._infos()
-            for lane in ended:
-                # tolist() gives plain values, from which Gymnasium tells the arrays' types.
-                info = {name: values[lane : lane + 1].tolist()[0] for name, values in infos.items() if name[0] != "_"}
-                final[int(lane)] = self._observations[lane].copy(), info
-                self._reset_lane(int(lane))
-        return self._returned_observations(), rewards, terminated, truncated, self._add_final(self._infos(), final)
-
-    def state(self) -> State:
-        return {
-            **{name: getattr(self, f"_{name}").copy() for name in _ARRAYS},
-            **pack_values("random", [random.bit_generator.state for random in self._random]),
-            **pack_bytes("games", [self._batch.save_game(lane) for lane in range(self.num_envs)]),
-        }
-
-    def restore(self, state: State) -> None:
-        for name in _ARRAYS:
-            np.copyto(getattr(self, f"_{name}"), state[name])
-        for random, value in zip(self._random, unpack_values("random", state), strict=True):
-            random.bit_generator.state = value
-        games = unpack_bytes("games", state)
-        for lane in range(self.num_envs):
-            self._batch.load_game(lane, games[lane])
-
-    def _seed_lane(self, lane: int, seed: int | np.random.SeedSequence) -> None:
-        self._random[lane] = np.random.default_rng(seed)
-        self._goes_on[lane] = False
-
-    def _reset_lanes(self) -> dict[str, Any]:
-        for lane in range(self.num_envs):
-            self._reset_lane(lane)
-        return self._infos()
-
-    def _reset_lane(self, lane: int) -> None:
-        """Begin an episode, or the next life of one; draws random numbers in the order in which `Lane` does."""
+    def _begin_episode(self, lane: int) -> None:
+        """Draws random numbers in the order in which `Lane` does."""
         self._last_actions[lane] = self._attempt_steps[lane] = 0
         self._attempt_over[lane] = False
-        if self._goes_on[lane]:
-            self._goes_on[lane] = False
+        if self._continues_game[lane]:
+            self._continues_game[lane] = False
             self._observations[lane] = self._observations[lane, -1]
             # The core has gone on to the next attempt and says so from its next step on.
             row = self._variables[lane]
@@ -143,18 +128,62 @@ class NativeVectorEnv(MarioVectorEnv):
             row[self._column["attempt_world"]] = row[self._column["world"]]
             row[self._column["attempt_stage"]] = row[self._column["stage"]]
             return
-        stages, random = self.lane_stages[lane], self._random[lane]
-        stage = stages[random.integers(len(stages))] if len(stages) > 1 else stages[0]
-        idle_frames = 1 + int(random.integers(self.options.noop_max + 1))
-        state = self._starts.state(stage or STAGES[0])
-        self._batch.start(lane, state, stage and list(stage), idle_frames, self._observations, variables=self._variables)
+        start = self._current_starts[lane] = self.starts.next(self._random[lane], self.first_lane + lane)
+        state = self._stage_starts.state(start.stage or STAGES[0]) if start.state is None else start.state
+        # One frame more, as in `Lane`.
+        frames = 1 + start.idle_frames
+        self._batch.start(lane, state, start.stage and list(start.stage), frames, self._observations, variables=self._variables)
         self._episode_steps[lane] = 0
+
+    def _report_end(self, lane: int) -> None:
+        start = self._current_starts[lane]
+        if start is not None:
+            outcome = _OUTCOMES[self._read("outcome")[lane]]
+            self.starts.episode_ended(start, outcome and Outcome(outcome), int(self._read("progress")[lane]))
+
+    def _seed_lane(self, lane: int, seed: Seed) -> None:
+        self._random[lane] = np.random.default_rng(seed)
+        self._continues_game[lane] = False
+
+    def _pictures(self) -> tuple[Image, ...]:
+        """Those of one frame later: the core keeps no colours, so a copy of each game runs a frame."""
+        pictures = []
+        for lane in range(self.num_envs):
+            self._console.load(self._batch.save(lane))
+            self._console.frame(0)
+            pictures.append(self._console.rgb())
+        return tuple(pictures)
+
+    def _lane_starts(self) -> list[Start | None]:
+        return list(self._current_starts)
+
+    def _games_state_dict(self) -> State:
+        return {
+            **{name: getattr(self, f"_{name}").copy() for name in _ARRAYS},
+            **pack_values("random", [random.bit_generator.state for random in self._random]),
+            **pack_bytes("games", [self._batch.save_game(lane) for lane in range(self.num_envs)]),
+        }
+
+    def _load_games(self, state: State, starts: list[Start | None]) -> None:
+        if "goes_on" in state:  # its name in the first version's checkpoints
+            state = {**state, "continues_game": state["goes_on"]}
+        for name in _ARRAYS:
+            np.copyto(getattr(self, f"_{name}"), state[name])
+        for random, value in zip(self._random, unpack_values("random", state), strict=True):
+            random.bit_generator.state = value
+        games = unpack_bytes("games", state)
+        for lane in range(self.num_envs):
+            self._batch.load_game(lane, games[lane])
+        self._current_starts = starts
 
     def _read(self, variable: str) -> NDArray[np.int32]:
         return self._variables[:, self._column[variable]]
 
+    def _lane_info(self, lane: int) -> dict[str, Any]:
+        # tolist() gives plain values, from which Gymnasium tells the arrays' types.
+        return {name: values[lane : lane + 1].tolist()[0] for name, values in self._infos().items() if name[0] != "_"}
+
     def _infos(self) -> dict[str, Any]:
-        """The lanes' infos in Gymnasium's form; keys as in `Lane.info`."""
         infos: dict[str, Any] = {name: self._read(name).astype(np.int64) for name in _PLAIN_VARIABLES}
         infos["flag_get"] = self._read("flag_get") != 0
         infos["status"] = _STATUSES[self._read("status")]

@@ -55,3 +55,21 @@ def go_to_start(emulator: Emulator, stage: Stage) -> Any:
         # START acts when it goes down, so press it every other frame.
         emulator.frame(BUTTON_START if on_title and frame % 2 else 0)
     raise RuntimeError(f"{emulator.name} did not reach the start of {stage} within {_PATIENCE_FRAMES} frames")
+
+
+class StartStates:
+    """The starts of stages as saved states of one emulator, each made when first asked for."""
+
+    def __init__(self, emulator: Emulator) -> None:
+        self._emulator = emulator
+        self._states: dict[Stage, Any] = {}
+
+    def load(self, stage: Stage) -> None:
+        """Put the emulator at the start of `stage`."""
+        self._emulator.load(self.state(stage))
+
+    def state(self, stage: Stage) -> Any:
+        """The state at the start of `stage`."""
+        if stage not in self._states:
+            self._states[stage] = go_to_start(self._emulator, stage)
+        return self._states[stage]

@@ -20,6 +20,7 @@ class Stage(NamedTuple):
 
 STAGES = tuple(Stage(world, stage) for world in range(1, 9) for stage in range(1, 5))
 WHOLE_GAME = "SuperMarioBros-v0"
+_STAGE_NAME = re.compile(r"([1-8])-([1-4])")
 _ENV_ID = re.compile(r"SuperMarioBros-(?:([1-8])-([1-4])-)?v0")
 
 
@@ -36,6 +37,18 @@ def parse_env_id(env_id: str) -> Stage | None:
             "SuperMarioBros-<world 1-8>-<stage 1-4>-v0 for one stage, such as SuperMarioBros-1-1-v0."
         )
     return Stage(int(match[1]), int(match[2])) if match[1] else None
+
+
+def parse_stage(name: str | Stage | None) -> Stage | None:
+    """A stage from a name such as ``1-1``, an environment id, a Stage, or None (the whole game).
+
+    Raises:
+        UserError: for anything else.
+    """
+    if name is None or isinstance(name, Stage):
+        return name
+    short = _STAGE_NAME.fullmatch(str(name))
+    return Stage(int(short[1]), int(short[2])) if short else parse_env_id(str(name))
 
 
 def env_id_of(stage: Stage | None) -> str:

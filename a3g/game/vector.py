@@ -1,26 +1,37 @@
-"""Many games as one Gymnasium vector environment: in Python on any engine, or all at once in the native core."""
+"""Many games as one Gymnasium vector environment: what the one in Python and the native one share."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 import gymnasium
 import numpy as np
+from gymnasium.error import ClosedEnvironmentError, ResetNeeded
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from a3g.errors import UserError
-from a3g.game.emulators import FRAMES_PER_SECOND, Image, make_emulator, resolve_emulator
-from a3g.game.lane import GameOptions, Lane, StartStates
-from a3g.game.packing import State, pack_bytes, pack_values, unpack_bytes, unpack_values
+from a3g.game.action_checks import check_actions
+from a3g.game.emulators import FRAMES_PER_SECOND, Image
+from a3g.game.options import GameOptions
+from a3g.game.packing import State
 from a3g.game.stages import Stage
+from a3g.game.starts import Start, StartSource, UniformStarts, pack_starts, unpack_starts
 
 StepResults = tuple[Image, NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]
-# The last observation and info of each lane whose episode has just ended.
-Final = dict[int, tuple[Image, dict[str, Any]]]
+Seed = int | np.random.SeedSequence
+
+
+class VectorEnvArguments(TypedDict, total=False):
+    """The later arguments of `MarioVectorEnv`, where its subclasses and makers hand them on."""
+
+    starts: StartSource | None
+    first_lane: int
+    autoreset_mode: AutoresetMode | str
+    render_mode: str | None
 
 
 def observation_space(options: GameOptions) -> gymnasium.spaces.Space[Image]:
@@ -36,43 +47,72 @@ def lane_seeds(seed: int | None, num_lanes: int) -> list[np.random.SeedSequence]
 class MarioVectorEnv(gymnasium.vector.VectorEnv[Image, NDArray[np.int64], NDArray[Any]], ABC):
     """Many games, stepped together.
 
-    Autoreset is Gymnasium's same-step mode: when a lane's episode ends, the observation returned is the first of its
-    next episode, and `infos["final_obs"]` and `infos["final_info"]` hold the last one's.
+    What happens when a lane's episode ends is Gymnasium's autoreset mode, and the games are the same in all three:
+
+    - SAME_STEP: the observation returned is the first of the lane's next episode, and `infos["final_obs"]` and
+      `infos["final_info"]` hold the last one's.
+    - NEXT_STEP: the lane's next step ignores its action and returns the first observation, with reward 0. Gymnasium's
+      vector observation wrappers need this mode.
+    - DISABLED: the lane must be reset by ``reset(options={"reset_mask": mask})`` before the next step.
     """
 
-    metadata: dict[str, Any] = {"autoreset_mode": AutoresetMode.SAME_STEP, "render_fps": FRAMES_PER_SECOND}
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "autoreset_mode": AutoresetMode.SAME_STEP}
 
     def __init__(
-        self, stages: Sequence[Stage | None], num_lanes: int, options: GameOptions, seed: int | None, copy: bool
+        self,
+        stages: Sequence[Stage | None],
+        num_lanes: int,
+        options: GameOptions,
+        seed: int | None,
+        copy: bool,
+        starts: StartSource | None = None,
+        first_lane: int = 0,
+        autoreset_mode: AutoresetMode | str = AutoresetMode.SAME_STEP,
+        render_mode: str | None = None,
     ) -> None:
         """
         Args:
-            stages: what to play. Lane i plays stages i, i + num_lanes, … (one at random each episode) if there are
-                more stages than lanes, else stage i modulo their number.
+            stages: what to play, shared out among the lanes as `UniformStarts` says; unused if `starts` is given.
             num_lanes: games.
             options: see `GameOptions`.
             seed: of all lanes; each gets randomness of its own from it.
             copy: whether `step` and `reset` return a copy of the observations or the buffer that the next step changes.
+            starts: where episodes begin.
+            first_lane: number that `starts` knows the first lane by, if this is a part of a larger environment.
+            autoreset_mode: see above.
+            render_mode: None or ``rgb_array``.
 
         Raises:
-            UserError: if the engine is missing or a number makes no sense.
+            UserError: if the engine is missing or a number or mode makes no sense.
         """
         if num_lanes < 1:
             raise UserError(f"The number of lanes must be at least 1, not {num_lanes}.")
-        if not stages:
-            raise UserError("A vector environment needs at least one stage.")
+        if render_mode not in (None, *self.metadata["render_modes"]):
+            raise UserError(f"Unknown render mode {render_mode!r} of a vector environment: choose rgb_array.")
+        try:
+            self.autoreset_mode = AutoresetMode(autoreset_mode)
+        except ValueError as error:
+            modes = ", ".join(str(mode) for mode in AutoresetMode)
+            raise UserError(f"Unknown autoreset mode {autoreset_mode!r}: choose one of {modes}.") from error
         self.num_envs = num_lanes
         self.options = options
+        self.starts = starts or UniformStarts(stages, options.noop_max, num_lanes)
+        self.first_lane = first_lane
+        self.render_mode = render_mode
+        self.metadata = {
+            **self.metadata,
+            "autoreset_mode": self.autoreset_mode,
+            "render_fps": FRAMES_PER_SECOND / options.skip_rate,
+        }
         self.single_observation_space = observation_space(options)
         self.single_action_space = gymnasium.spaces.Discrete(options.num_actions)
         self.observation_space = batch_space(self.single_observation_space, num_lanes)
         self.action_space = batch_space(self.single_action_space, num_lanes)
-        self.lane_stages = [
-            tuple(stages[i::num_lanes]) if len(stages) > num_lanes else (stages[i % len(stages)],) for i in range(num_lanes)
-        ]
-        self._first_seed = seed
         self._copy = copy
         self._observations = np.zeros((num_lanes, *options.observation_shape), np.uint8)
+        self._begun = False
+        self._ended = np.zeros(num_lanes, np.bool_)
+        """Lanes whose episode has ended and whose next has not begun."""
 
     def move_observations(self, memory: Image) -> None:
         """Keep the observations in `memory`, uint8 (lanes, stack, height, width), from now on."""
@@ -80,16 +120,131 @@ class MarioVectorEnv(gymnasium.vector.VectorEnv[Image, NDArray[np.int64], NDArra
         self._observations = memory
 
     def reset(
-        self, *, seed: int | Sequence[int | np.random.SeedSequence | None] | None = None, options: dict[str, Any] | None = None
+        self, *, seed: int | Sequence[Seed | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Image, dict[str, Any]]:
-        if isinstance(seed, Sequence):
-            for lane, lane_seed in enumerate(seed):
-                if lane_seed is not None:
-                    self._seed_lane(lane, lane_seed)
-        elif seed is not None:
-            self._seed_lanes(seed)
-        infos = self._reset_lanes()
+        """Begin episodes.
+
+        Args:
+            seed: of all lanes, or one for each lane, of which None leaves a lane's randomness as it is.
+            options: ``{"reset_mask": mask}``, a bool array (lanes,), resets those lanes only; the infos are theirs.
+
+        Raises:
+            ValueError: if the number of seeds is not that of the lanes, or the mask is not such an array or all False.
+            ResetNeeded: if a mask leaves lanes out that have never been reset.
+        """
+        mask = self._reset_mask(options)
+        if isinstance(seed, (Sequence, np.ndarray)):
+            seeds: Sequence[Seed | None] = seed
+            if len(seeds) != self.num_envs:
+                raise ValueError(f"{self.num_envs} lanes need {self.num_envs} seeds, not {len(seeds)}.")
+        else:
+            seeds = [None] * self.num_envs if seed is None else lane_seeds(seed, self.num_envs)
+        self._check_open()
+        if not (self._begun or mask.all()):
+            raise ResetNeeded("Reset all lanes before some of them.")
+        for lane in np.flatnonzero(mask).tolist():
+            lane_seed = seeds[lane]
+            if lane_seed is not None:
+                self._seed_lane(lane, lane_seed)
+            self._begin_episode(lane)
+        self._begun = True
+        self._ended[mask] = False
+        if mask.all():
+            return self._returned_observations(), self._infos()
+        infos: dict[str, Any] = {}
+        for lane in np.flatnonzero(mask).tolist():
+            infos = self._add_info(infos, self._lane_info(lane), lane)
         return self._returned_observations(), infos
+
+    def step(self, actions: NDArray[np.int64] | Sequence[int]) -> StepResults:
+        """One agent step in every lane.
+
+        Args:
+            actions: a whole number below the number of actions for each lane.
+
+        Returns:
+            observations uint8 (lanes, stack, height, width), rewards float32 (lanes,), terminated and truncated bool
+            (lanes,), infos.
+
+        Raises:
+            gymnasium.error.InvalidAction: for any other actions; nothing is stepped then.
+            gymnasium.error.ResetNeeded: before the first reset, and with autoreset disabled after an episode's end.
+        """
+        chosen = check_actions(actions, self.num_envs, self.options.num_actions)
+        self._check_begun()
+        if self.autoreset_mode == AutoresetMode.DISABLED and self._ended.any():
+            raise ResetNeeded(f"The episodes of lanes {np.flatnonzero(self._ended).tolist()} have ended: reset these lanes.")
+        rewards, terminated, truncated = self._step_lanes(chosen, beginning=self._ended)
+        self._ended = terminated | truncated
+        if self.autoreset_mode != AutoresetMode.SAME_STEP or not self._ended.any():
+            return self._returned_observations(), rewards, terminated, truncated, self._infos()
+        final = {
+            lane: (self._observations[lane].copy(), self._lane_info(lane)) for lane in np.flatnonzero(self._ended).tolist()
+        }
+        for lane in final:
+            self._begin_episode(lane)
+        self._ended[:] = False
+        infos = self._infos()
+        for lane, (observation, info) in final.items():
+            infos = self._add_info(infos, {"final_obs": observation, "final_info": info}, lane)
+        return self._returned_observations(), rewards, terminated, truncated, infos
+
+    def render(self) -> tuple[Image, ...] | None:
+        """The lanes' pictures, uint8 (224, 240, 3) each; None without a render mode."""
+        if self.render_mode is None:
+            return None
+        self._check_begun()
+        return self._pictures()
+
+    def state_dict(self) -> State:
+        """Everything that the next steps depend on, as copies: games, episodes, observations, randomness, start source.
+
+        Raises:
+            ResetNeeded: before the first reset.
+        """
+        self._check_begun()
+        return {
+            **self._games_state_dict(),
+            "observations": self._observations.copy(),
+            "ended": self._ended.copy(),
+            **pack_starts("lane_starts", self._lane_starts()),
+            **{f"start_source.{name}": array for name, array in self.starts.state_dict().items()},
+        }
+
+    def load_state_dict(self, state: State) -> None:
+        """Continue from what `state_dict` gave, of an environment made with the same arguments on the same engine.
+
+        Raises:
+            ValueError, KeyError, TypeError: if it was another one's, or is damaged; the environment must be reset then.
+        """
+        self._begun = False
+        np.copyto(self._observations, state["observations"])
+        # The first version's checkpoints know neither ends nor starts.
+        self._ended[:] = state.get("ended", False)
+        starts: list[Start | None] = [None] * self.num_envs
+        if "lane_starts" in state:
+            starts = unpack_starts("lane_starts", state)
+        self._load_games(state, starts)
+        prefix = "start_source."
+        self.starts.load_state_dict({name[len(prefix) :]: state[name] for name in state if name.startswith(prefix)})
+        self._begun = True
+
+    def _reset_mask(self, options: dict[str, Any] | None) -> NDArray[np.bool_]:
+        if options is None or "reset_mask" not in options:
+            return np.ones(self.num_envs, np.bool_)
+        mask = np.asarray(options["reset_mask"])
+        if mask.shape != (self.num_envs,) or mask.dtype != np.bool_ or not mask.any():
+            raise ValueError(f"reset_mask is a bool array ({self.num_envs},), True for at least one lane, not {mask!r}.")
+        return mask
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise ClosedEnvironmentError("This vector environment is closed.")
+
+    def _check_begun(self) -> None:
+        self._check_open()
+        if not self._begun:
+            raise ResetNeeded("Reset the vector environment before its first step.")
 
     def _seed_lanes(self, seed: int | None) -> None:
         for lane, sequence in enumerate(lane_seeds(seed, self.num_envs)):
@@ -98,141 +253,40 @@ class MarioVectorEnv(gymnasium.vector.VectorEnv[Image, NDArray[np.int64], NDArra
     def _returned_observations(self) -> Image:
         return self._observations.copy() if self._copy else self._observations
 
-    def _add_final(self, infos: dict[str, Any], final: Final) -> dict[str, Any]:
-        """Put the last observations and infos of the episodes that ended beside those of the next ones."""
-        for lane, (observation, info) in final.items():
-            infos = self._add_info(infos, {"final_obs": observation, "final_info": info}, lane)
-        return infos
+    @abstractmethod
+    def _step_lanes(
+        self, actions: NDArray[np.int64], beginning: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_]]:
+        """Step all lanes but those `beginning`, in which an episode begins; returns rewards, terminated, truncated."""
 
     @abstractmethod
-    def state(self) -> State:
-        """Everything that the next steps depend on, as copies: games, episodes, observations, randomness."""
+    def _begin_episode(self, lane: int) -> None:
+        """Begin an episode, or the next life of one, in a lane and fill its observation."""
 
     @abstractmethod
-    def restore(self, state: State) -> None:
-        """Go on from what `state` gave, of an environment made with the same arguments on the same engine.
-
-        Raises:
-            ValueError, KeyError, TypeError: if it was another one's, or is damaged; the environment must be reset then.
-        """
+    def _seed_lane(self, lane: int, seed: Seed) -> None:
+        """Make everything random in a lane follow from `seed`; its next reset begins a game."""
 
     @abstractmethod
-    def _seed_lane(self, lane: int, seed: int | np.random.SeedSequence) -> None:
-        """Make everything random in a lane follow from `seed`; its next reset begins an episode."""
+    def _infos(self) -> dict[str, Any]:
+        """All lanes' infos in Gymnasium's form: an array a key, and under `_key` a mask of the lanes that have it."""
 
     @abstractmethod
-    def _reset_lanes(self) -> dict[str, Any]:
-        """Begin an episode in every lane and fill the observations; returns the infos."""
+    def _lane_info(self, lane: int) -> dict[str, Any]:
+        """One lane's info as plain values, from which Gymnasium tells the arrays' types."""
 
+    @abstractmethod
+    def _pictures(self) -> tuple[Image, ...]:
+        """The lanes' pictures in colour."""
 
-class LaneVectorEnv(MarioVectorEnv):
-    """Games stepped one after the other on one emulator by saved states (on nes-py: on one emulator each)."""
+    @abstractmethod
+    def _lane_starts(self) -> list[Start | None]:
+        """Where the lanes' games began."""
 
-    def __init__(
-        self,
-        stages: Sequence[Stage | None],
-        num_lanes: int,
-        options: GameOptions,
-        emulator: str = "auto",
-        seed: int | None = 0,
-        copy: bool = True,
-    ) -> None:
-        """
-        Args:
-            emulator: engine, see `a3g.game.emulators`.
-            stages, num_lanes, options, seed, copy: see `MarioVectorEnv`.
-        """
-        super().__init__(stages, num_lanes, options, seed, copy)
-        self.lanes = [Lane(stages, options, None) for stages in self.lane_stages]
-        self._seed_lanes(seed)
-        engine = resolve_emulator(emulator)
-        first = make_emulator(engine)
-        if first.shares_states:
-            self._emulators = [first] * num_lanes
-            self._starts = [StartStates(first)] * num_lanes
-        else:
-            self._emulators = [first, *(make_emulator(engine) for _ in range(num_lanes - 1))]
-            self._starts = [StartStates(each) for each in self._emulators]
-        self._shared = first.shares_states
-        self._rewards = np.zeros(num_lanes, np.float32)
-        self._terminated = np.zeros(num_lanes, np.bool_)
-        self._truncated = np.zeros(num_lanes, np.bool_)
+    @abstractmethod
+    def _games_state_dict(self) -> State:
+        """What `state_dict` returns of the games."""
 
-    def step(self, actions: NDArray[np.int64]) -> StepResults:
-        infos: list[dict[str, Any]] = []
-        final: Final = {}
-        for i, (lane, action) in enumerate(zip(self.lanes, actions.tolist(), strict=True)):
-            if self._shared:
-                self._emulators[i].load(lane.state)
-            step = lane.step(self._emulators[i], action, self._observations[i])
-            self._rewards[i], self._terminated[i], self._truncated[i] = step
-            info = lane.info()
-            if step[1] or step[2]:
-                final[i] = self._observations[i].copy(), info
-                self._reset_lane(i)
-                info = lane.info()
-            self._leave(lane, i)
-            infos.append(info)
-        return (
-            self._returned_observations(),
-            self._rewards.copy(),
-            self._terminated.copy(),
-            self._truncated.copy(),
-            self._add_final(_batch_infos(infos), final),
-        )
-
-    def state(self) -> State:
-        consoles = []
-        for lane, emulator in zip(self.lanes, self._emulators, strict=True):
-            if self._shared:
-                emulator.load(lane.state)
-            consoles.append(emulator.to_bytes())
-        frames = [frame for lane in self.lanes for frame in lane.last_frames]
-        return {
-            "observations": self._observations.copy(),
-            **pack_values("lanes", [lane.to_values() for lane in self.lanes]),
-            **pack_bytes("consoles", consoles),
-            "last_frames": np.stack(frames) if frames else np.zeros((0, 0, 0), np.uint8),
-            "last_frames.numbers": np.array([len(lane.last_frames) for lane in self.lanes]),
-        }
-
-    def restore(self, state: State) -> None:
-        np.copyto(self._observations, state["observations"])
-        consoles, numbers = unpack_bytes("consoles", state), state["last_frames.numbers"].tolist()
-        frames = iter(state["last_frames"])
-        lanes = zip(self.lanes, unpack_values("lanes", state), consoles, numbers, strict=True)
-        for i, (lane, values, console, number) in enumerate(lanes):
-            self._emulators[i].from_bytes(console)
-            lane.go_on(values, [next(frames).copy() for _ in range(number)], self._emulators[i])
-            self._leave(lane, i)
-
-    def close_extras(self, **kwargs: Any) -> None:
-        for emulator in set(self._emulators):
-            emulator.close()
-
-    def _seed_lane(self, lane: int, seed: int | np.random.SeedSequence) -> None:
-        self.lanes[lane].seed(seed)
-
-    def _reset_lanes(self) -> dict[str, Any]:
-        for i, lane in enumerate(self.lanes):
-            self._reset_lane(i)
-            self._leave(lane, i)
-        return _batch_infos([lane.info() for lane in self.lanes])
-
-    def _reset_lane(self, i: int) -> None:
-        self.lanes[i].reset(self._emulators[i], self._starts[i], self._observations[i])
-
-    def _leave(self, lane: Lane, i: int) -> None:
-        if self._shared:
-            lane.state = self._emulators[i].save()
-
-
-def _batch_infos(infos: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Gymnasium's form of the lanes' infos: an array a key, and under `_key` a mask of the lanes that have it."""
-    everyone = np.ones(len(infos), np.bool_)
-    batched: dict[str, Any] = {}
-    for key, example in infos[0].items():
-        numeric = isinstance(example, (int, bool))
-        batched[key] = np.array([info[key] for info in infos], None if numeric else object)
-        batched[f"_{key}"] = everyone
-    return batched
+    @abstractmethod
+    def _load_games(self, state: State, starts: list[Start | None]) -> None:
+        """Continue the games of a state, which began at `starts`."""
