@@ -429,9 +429,8 @@ def test_an_append_is_whole_or_not_at_all(tmp_path: Path) -> None:
 
 def status(agent_steps: int, **values: Any) -> RunStatus:
     numbers = {field.name: 0 for field in dataclasses.fields(RunStatus) if field.default is dataclasses.MISSING}
-    return RunStatus(
-        **{**numbers, "stages": (), "phase_shares": (0.0,) * len(PHASE_NAMES), "agent_steps": agent_steps, **values}
-    )
+    empty = {"metrics": {}, "stages": (), "phase_shares": (0.0,) * len(PHASE_NAMES)}
+    return RunStatus(**{**numbers, **empty, "agent_steps": agent_steps, **values})
 
 
 def test_curves_have_a_gap_where_the_disk_was_full_and_go_on(tmp_path: Path) -> None:

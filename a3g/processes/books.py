@@ -12,6 +12,7 @@ from a3g.config import TrainConfig
 from a3g.files import write_atomically
 from a3g.processes.checkpoint import Progress, count_progress
 from a3g.processes.shared import STAGE_INDEX, Gauge, SharedCounters, SharedModel, StageCount, TestBoard
+from a3g.reporting.metrics_registry import combine
 from a3g.reporting.say import say
 from a3g.reporting.status import RunStatus, SavingStatus, StageStatus
 
@@ -49,8 +50,6 @@ class Run:
 
 def read_status(run: Run, progress: Progress, saving: SavingStatus, last_trouble: str) -> RunStatus:
     """The run as it stands now."""
-    working = run.counters.gauges[run.counters.gauges[:, Gauge.RESIDENT_BYTES] > 0]
-    gauges = working.mean(0) if len(working) else run.counters.gauges[0]
     return RunStatus(
         agent_steps=progress.agent_steps,
         frames=progress.agent_steps * run.config.skip_rate,
@@ -59,23 +58,27 @@ def read_status(run: Run, progress: Progress, saving: SavingStatus, last_trouble
         episodes=progress.episodes,
         skipped_updates=progress.skipped_updates,
         restarts=progress.restarts,
-        mean_return=float(gauges[Gauge.MEAN_RETURN]),
-        mean_length=float(gauges[Gauge.MEAN_LENGTH]),
-        policy_loss=float(gauges[Gauge.POLICY_LOSS]),
-        value_loss=float(gauges[Gauge.VALUE_LOSS]),
-        entropy=float(gauges[Gauge.ENTROPY]),
-        gradient_norm=float(gauges[Gauge.GRADIENT_NORM]),
-        resident_bytes=float(gauges[Gauge.RESIDENT_BYTES]),
-        staleness=float(gauges[Gauge.STALENESS]),
+        metrics=_metrics(run.counters),
         phase_shares=_phase_shares(run.counters),
-        gpu_bytes=float(gauges[Gauge.GPU_BYTES]),
         tests=int(run.board.tests),
         tested_agent_steps=int(run.board.agent_steps),
         stages=tuple(status for stage in STAGE_INDEX if (status := _stage_status(run, stage)) is not None),
+        testing=not run.board.tests and run.counters.heartbeats.count(run.config.workers) > 0,
         restored=progress.restored,
         last_trouble=last_trouble,
         saving=saving,
     )
+
+
+def _metrics(counters: SharedCounters) -> dict[str, float]:
+    """The workers' newest readings, combined over the workers that have finished a rollout."""
+    working = counters.gauges[counters.gauges[:, Gauge.RESIDENT_BYTES] > 0]
+    if not len(working):
+        return {}
+    metrics = {gauge.name.lower(): combine(gauge.name.lower(), working[:, gauge].tolist()) for gauge in Gauge}
+    if not metrics["gpu_bytes"]:  # no worker computes on a GPU
+        del metrics["gpu_bytes"]
+    return metrics
 
 
 def _phase_shares(counters: SharedCounters) -> tuple[float, ...]:

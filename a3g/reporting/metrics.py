@@ -1,4 +1,8 @@
-"""Curves of a run: TensorBoard scalars and a CSV file with the same columns."""
+"""Curves of a run: TensorBoard scalars, and metrics.csv with the same values.
+
+metrics.csv has the columns agent_steps (of the whole run), seconds (since the first step), name and value, one row per
+value. docs/metrics.md lists the names with their units and how the values of several workers combine.
+"""
 
 from __future__ import annotations
 

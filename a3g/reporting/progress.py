@@ -23,10 +23,10 @@ def make_table(status: RunStatus, steps_per_second: float, title: str) -> Group:
         clock(status.seconds),
         f"{status.updates:,}",
         f"{status.episodes:,}",
-        f"{status.mean_return:.2f}",
-        f"{status.mean_length:.0f}",
-        f"{status.entropy:.3f}",
-        f"{status.gradient_norm:.2f}",
+        f"{status.metrics.get('mean_return', 0.0):.2f}",
+        f"{status.metrics.get('mean_length', 0.0):.0f}",
+        f"{status.metrics.get('entropy', 0.0):.3f}",
+        f"{status.metrics.get('gradient_norm', 0.0):.2f}",
     )
     stages = Table(expand=False)
     for heading in ("stage", "episodes", "mean x", "furthest x", "clear rate", "test clear rate", "test furthest x", "best"):
@@ -47,7 +47,7 @@ def make_table(status: RunStatus, steps_per_second: float, title: str) -> Group:
         if status.tests
         else "no test yet"
     )
-    memory = f"{status.resident_bytes / 1e6:,.0f} MB per worker"
+    memory = f"{status.metrics.get('resident_bytes', 0.0) / 1e6:,.0f} MB per worker"
     shares = ", ".join(f"{name} {share:.0%}" for name, share in zip(PHASE_NAMES, status.phase_shares, strict=True))
     notes = f"{tests}; {memory}. x in pixels of new ground.\nworkers' time: {shares}"
     return Group(numbers, stages, notes, Text(_safety(status)))
@@ -84,8 +84,8 @@ def make_line(status: RunStatus, steps_per_second: float) -> str:
     )
     return (
         f"{clock(status.seconds)}  {status.agent_steps:,} agent steps  {steps_per_second:,.0f}/s  "
-        f"{status.updates:,} updates  {status.episodes:,} episodes  return {status.mean_return:.2f}  "
-        f"entropy {status.entropy:.3f}  {shown}"
+        f"{status.updates:,} updates  {status.episodes:,} episodes  return {status.metrics.get('mean_return', 0.0):.2f}  "
+        f"entropy {status.metrics.get('entropy', 0.0):.3f}  {shown}"
         + (f"  best clears {', '.join(cleared)}" if cleared else "")
         + (f"  NOT SAVING: {status.saving.trouble}" if status.saving.trouble else "")
     )
