@@ -32,9 +32,9 @@ from a3g.processes.supervisor import Child, Supervisor
 from a3g.processes.tester import run_tester
 from a3g.processes.worker import Worker, run_worker
 from a3g.processes.worker_state import load_worker_state
+from a3g.reporting.display import RunDisplay
 from a3g.reporting.say import say
 from a3g.reporting.status import RunStatus
-from a3g.reporting.watch import Watcher
 
 POLL_SECONDS = 0.2
 URGENT_POLL_SECONDS = 0.002
@@ -71,7 +71,7 @@ class _Launcher:
         self._context = multiprocessing.get_context("spawn")
         children = [self._tester(), *(self._worker(i) for i in range(run.config.workers))]
         self._supervisor = Supervisor(children, run.config.silence_limit)
-        self._watcher = Watcher(run.config, run.folder)
+        self._display = RunDisplay(run.config, run.folder, run.earlier.seconds, run.earlier.agent_steps)
         self._last_trouble = ""
         self._skipped, self._skipped_at = self._progress().skipped_updates, time.monotonic()
         self._saver = Saver(run, self._progress, self._say, time.monotonic())
@@ -86,7 +86,7 @@ class _Launcher:
                 if self.run_.resumed_from is None:  # from now on there is something to go on with
                     self._saver.save_at_once()
                 self._supervisor.start(time.monotonic())
-                with self._watcher:
+                with self._display:
                     reason, failed = self._watch()
             finally:
                 self._say_messages()
@@ -96,7 +96,7 @@ class _Launcher:
                 self._say_messages()
                 saved = self._saver.save_the_end()
                 write_summary(self.run_, reason, self._progress())
-        self._watcher.say_end(self._status(), reason)
+        self._display.say_end(self._status(), reason)
         code = _exit_code(self._signals, saved, failed)
         if not all_ended:  # `multiprocessing` would wait for them for ever
             sys.stdout.flush()
@@ -116,7 +116,7 @@ class _Launcher:
             self._say_messages()
             if not self._saver.is_urgent:
                 self._say_skipped(now)
-                self._watcher.update(self._status())
+                self._display.update(self._status())
             if trouble is not None:
                 return trouble, True
             if self._supervisor.all_finished("a3g train"):
@@ -135,7 +135,7 @@ class _Launcher:
 
     def _say(self, message: str) -> None:
         self._last_trouble = f"{time.strftime('%H:%M:%S')} {message}"
-        self._watcher.say(message)
+        self._display.say(message)
 
     def _say_messages(self) -> None:
         for message in self._supervisor.messages:

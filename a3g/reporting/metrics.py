@@ -40,13 +40,19 @@ class MetricsWriter:
         self._events = folder / name if tensorboard else None
         self._text = text
 
-    def write(self, status: RunStatus, steps_per_second: float) -> None:
+    def write(self, status: RunStatus, steps_per_second: float | None) -> None:
         """Add a point to every curve.
+
+        Args:
+            status: where the run stands.
+            steps_per_second: agent steps per second; None if it is not known yet.
 
         Raises:
             OSError: if the folder can't be written into.
         """
-        scalars = {**status.scalars(), "train/agent_steps_per_second": steps_per_second}
+        scalars = status.scalars()
+        if steps_per_second is not None:
+            scalars["train/agent_steps_per_second"] = steps_per_second
         # One row per value: stages turn up while a run goes on, and columns would have to.
         rows = io.StringIO(newline="")
         writer = csv.writer(rows)

@@ -45,8 +45,8 @@ METRICS: dict[str, Metric] = {
         Metric("policy_loss"),
         Metric("value_loss"),
         Metric("staleness", "updates"),
-        Metric("resident_bytes", "bytes", curve="system/worker_resident_mb", curve_scale=1e-6, label="worker's memory"),
-        Metric("gpu_bytes", "bytes", curve="system/worker_gpu_mb", curve_scale=1e-6, label="worker's GPU memory"),
+        Metric("resident_bytes", "bytes", curve="system/worker_resident_mb", curve_scale=1e-6, label="memory"),
+        Metric("gpu_bytes", "bytes", curve="system/worker_gpu_mb", curve_scale=1e-6, label="GPU memory"),
     )
 }
 """The declared metrics by name, in the order in which the live table shows them."""
