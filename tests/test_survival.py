@@ -43,8 +43,7 @@ from a3g.processes.supervisor import (
 )
 from a3g.reporting.metrics import MetricsWriter, read_curve
 from a3g.reporting.phases import PHASE_NAMES
-from a3g.reporting.progress import make_line, make_table
-from a3g.reporting.status import RunStatus, SavingStatus
+from a3g.reporting.status import RunStatus
 from tests.running import PATIENCE_SECONDS, ROOT, SMALL, Run, Start, arguments, newest_checkpoint, summary_of
 from tests.stress.faults import leftovers_of, poison
 from tests.stress.kill_launcher import text_behind
@@ -429,9 +428,8 @@ def test_an_append_is_whole_or_not_at_all(tmp_path: Path) -> None:
 
 def status(agent_steps: int, **values: Any) -> RunStatus:
     numbers = {field.name: 0 for field in dataclasses.fields(RunStatus) if field.default is dataclasses.MISSING}
-    return RunStatus(
-        **{**numbers, "stages": (), "phase_shares": (0.0,) * len(PHASE_NAMES), "agent_steps": agent_steps, **values}
-    )
+    empty = {"metrics": {}, "stages": (), "phase_shares": (0.0,) * len(PHASE_NAMES)}
+    return RunStatus(**{**numbers, **empty, "agent_steps": agent_steps, **values})
 
 
 def test_curves_have_a_gap_where_the_disk_was_full_and_go_on(tmp_path: Path) -> None:
@@ -453,36 +451,6 @@ def test_curves_have_a_gap_where_the_disk_was_full_and_go_on(tmp_path: Path) -> 
     tmp_path.rmdir()  # a folder that is gone is made again
     write(4)
     assert read_curve(tmp_path, "train/episodes") == [(4, 0.0, 4.0)]
-
-
-def test_the_live_table_says_what_is_wrong() -> None:
-    from rich.console import Console
-
-    console = Console(width=150)
-    bad = status(
-        100,
-        restarts=3,
-        updates=98,
-        skipped_updates=2,
-        restored=1,
-        last_trouble="12:00:00 a3g train 1 died by SIGKILL; started again",
-        saving=SavingStatus(saved_at=time.time() - 61, bytes=15_000_000, trouble="No space left on device"),
-    )
-    with console.capture() as captured:
-        console.print(make_table(bad, 1.0, "a run"))
-    text = captured.get()
-    for words in (
-        "checkpoint: 0:01:01 ago, 15.0 MB",
-        "NOT SAVING: No space left on device",
-        "3 restarts, 2 updates skipped (2.00%), weights taken back 1 times",
-        "12:00:00 a3g train 1 died by SIGKILL; started again",
-    ):
-        assert words in text
-    assert "NOT SAVING: No space left on device" in make_line(bad, 1.0)
-    with console.capture() as captured:
-        console.print(make_table(status(100), 1.0, "a run"))
-    assert "checkpoint: none yet" in captured.get()
-    assert "NOT SAVING" not in captured.get()
 
 
 # -- the saver, with a worker of the test's

@@ -28,9 +28,9 @@ from a3g.processes.run_statistics import Run, read_status, write_summary
 from a3g.processes.supervisor import Child, Supervisor
 from a3g.processes.tester import run_tester
 from a3g.processes.worker import make_worker, run_worker
+from a3g.reporting.display import RunDisplay
 from a3g.reporting.say import say
 from a3g.reporting.status import RunStatus
-from a3g.reporting.watch import Watcher
 from a3g.runs.paths import leaving_path
 from a3g.runs.saver import Saver
 from a3g.runs.snapshot import Snapshot
@@ -70,7 +70,8 @@ class _Launcher:
         self._context = multiprocessing.get_context("spawn")
         children = [self._tester(), *(self._worker(i) for i in range(run.config.workers))]
         self._supervisor = Supervisor(children, run.config.heartbeat_timeout, run.shared.counters.note_restart)
-        self._watcher = Watcher(run.config, run.folder)
+        counters = run.shared.counters
+        self._display = RunDisplay(run.config, run.folder, counters.earlier_seconds, counters.agent_steps)
         self._last_trouble = ""
         self._skipped, self._skipped_at = run.shared.counters.total(Count.SKIPPED_UPDATES), time.monotonic()
         self._saver = _make_saver(run, self._say)
@@ -85,7 +86,7 @@ class _Launcher:
                 if self.run_.resumed_from is None:  # from now on there is something to go on with
                     self._saver.save_at_once()
                 self._supervisor.start(time.monotonic())
-                with self._watcher:
+                with self._display:
                     reason, failed = self._watch()
             finally:
                 self._say_messages()
@@ -95,7 +96,7 @@ class _Launcher:
                 self._say_messages()
                 saved = self._saver.save_the_end()
                 write_summary(self.run_, reason)
-        self._watcher.say_end(self._status(), reason)
+        self._display.say_end(self._status(), reason)
         code = _exit_code(self._signals, saved, failed)
         if not all_ended:  # `multiprocessing` would wait for them for ever
             sys.stdout.flush()
@@ -115,7 +116,7 @@ class _Launcher:
             self._say_messages()
             if not self._saver.is_urgent:
                 self._say_skipped(now)
-                self._watcher.update(self._status())
+                self._display.update(self._status())
             if trouble is not None:
                 return trouble, True
             if self._supervisor.all_finished("a3g train"):
@@ -130,7 +131,7 @@ class _Launcher:
 
     def _say(self, message: str) -> None:
         self._last_trouble = f"{time.strftime('%H:%M:%S')} {message}"
-        self._watcher.say(message)
+        self._display.say(message)
 
     def _say_messages(self) -> None:
         for message in self._supervisor.messages:

@@ -11,6 +11,7 @@ from a3g.config import TrainConfig
 from a3g.files import write_atomically
 from a3g.processes.counters import STAGE_INDEX, RunCounters, StageCount
 from a3g.processes.shared_run import SharedRun
+from a3g.reporting.metrics_registry import combine
 from a3g.reporting.say import say
 from a3g.reporting.status import RunStatus, SavingStatus, StageStatus
 from a3g.runs.paths import SUMMARY_NAME
@@ -38,7 +39,6 @@ def read_status(run: Run, saving: SavingStatus, last_trouble: str) -> RunStatus:
     """The run as it stands now."""
     counters, results = run.shared.counters, run.shared.results
     progress = counters.progress()
-    gauges = {name: sum(values) / len(values) for name, values in counters.metrics.by_name().items()}
     return RunStatus(
         agent_steps=progress.agent_steps,
         frames=progress.agent_steps * run.config.skip_rate,
@@ -47,19 +47,12 @@ def read_status(run: Run, saving: SavingStatus, last_trouble: str) -> RunStatus:
         episodes=progress.episodes,
         skipped_updates=progress.skipped_updates,
         restarts=progress.restarts,
-        mean_return=gauges.get("mean_return", 0.0),
-        mean_length=gauges.get("mean_length", 0.0),
-        policy_loss=gauges.get("policy_loss", 0.0),
-        value_loss=gauges.get("value_loss", 0.0),
-        entropy=gauges.get("entropy", 0.0),
-        gradient_norm=gauges.get("gradient_norm", 0.0),
-        resident_bytes=gauges.get("resident_bytes", 0.0),
-        staleness=gauges.get("staleness", 0.0),
+        metrics={name: combine(name, values) for name, values in counters.metrics.by_name().items()},
         phase_shares=_phase_shares(counters),
-        gpu_bytes=gauges.get("gpu_bytes", 0.0),
         tests=int(results.tests),
         tested_agent_steps=int(results.agent_steps),
         stages=tuple(status for stage in STAGE_INDEX if (status := _stage_status(run, stage)) is not None),
+        testing=not results.tests and run.shared.control.heartbeats.count(run.config.workers) > 0,
         restored=progress.restored,
         last_trouble=last_trouble,
         saving=saving,

@@ -86,7 +86,7 @@ class Supervisor:
     """Starts the children, notices their ends, stops them all."""
 
     children: list[Child]
-    silence_limit: float
+    heartbeat_timeout: float
     """Seconds without a heartbeat after which a process is killed."""
     on_restart: Callable[[], None] = lambda: None
     """Called for each process that died and will be started again."""
@@ -114,7 +114,7 @@ class Supervisor:
                 if now >= child.due_at:
                     self._start(child, now)
                 continue
-            silent = child.pulse.silent_too_long(now, child.patience * self.silence_limit)
+            silent = child.pulse.silent_too_long(now, child.patience * self.heartbeat_timeout)
             if not silent:
                 child.silence = None
             if child.process.is_alive() and not (silent and self._hangs(child, now)):
@@ -122,7 +122,7 @@ class Supervisor:
             if child.process.is_alive():
                 child.process.kill()
                 child.process.join(KILL_SECONDS)  # not for ever: it may be waiting for a disk that is gone
-                cause = f"being silent for {child.patience * self.silence_limit:g} s or longer, and was killed"
+                cause = f"being silent for {child.patience * self.heartbeat_timeout:g} s or longer, and was killed"
             elif child.process.exitcode == 0:
                 child.finished = True
                 continue
@@ -163,7 +163,7 @@ class Supervisor:
     def _hangs(self, child: Child, now: float) -> bool:
         """Whether a silent process hangs, and does not just wait for a processor on a machine that is busy with others.
 
-        What is stopped or asleep hangs; what wants to compute does when it has had `silence_limit` seconds for it.
+        What is stopped or asleep hangs; what wants to compute does when it has had `heartbeat_timeout` seconds for it.
         """
         assert child.process is not None
         try:
@@ -176,7 +176,7 @@ class Supervisor:
             child.silence = Silence(used, now)
         if computing:
             child.silence.idle_since = now
-        return now - child.silence.idle_since >= IDLE_SECONDS or used - child.silence.used >= self.silence_limit
+        return now - child.silence.idle_since >= IDLE_SECONDS or used - child.silence.used >= self.heartbeat_timeout
 
     def _bury(self, child: Child, cause: str, now: float) -> str | None:
         """Enter a death into the books, and when the child starts again; returns why it does not."""

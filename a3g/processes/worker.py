@@ -110,7 +110,9 @@ class Worker:
                 self.store.report(metrics=metrics, skipped_updates=not is_finite)
                 self.clock.lap(Phase.SYNCHRONISING)
 
-            memory = {"resident_bytes": resident_bytes(), "gpu_bytes": gpu_bytes(self.algorithm.device)}
+            memory: dict[str, float] = {"resident_bytes": resident_bytes()}
+            if self.algorithm.device.type == "cuda":
+                memory["gpu_bytes"] = gpu_bytes(self.algorithm.device)
             self.store.report(
                 agent_steps=rollout.actions.numel(),
                 episodes=rollout.episodes,

@@ -1,4 +1,8 @@
-"""Curves of a run: TensorBoard scalars and a CSV file with the same columns."""
+"""Curves of a run: TensorBoard scalars, and metrics.csv with the same values.
+
+metrics.csv has the columns agent_steps (of the whole run), seconds (since the first step), name and value, one row per
+value. docs/metrics.md lists the names with their units and how the values of several workers combine.
+"""
 
 from __future__ import annotations
 
@@ -36,13 +40,19 @@ class MetricsWriter:
         self._events = folder / name if tensorboard else None
         self._text = text
 
-    def write(self, status: RunStatus, steps_per_second: float) -> None:
+    def write(self, status: RunStatus, steps_per_second: float | None) -> None:
         """Add a point to every curve.
+
+        Args:
+            status: where the run stands.
+            steps_per_second: agent steps per second; None if it is not known yet.
 
         Raises:
             OSError: if the folder can't be written into.
         """
-        scalars = {**status.scalars(), "train/agent_steps_per_second": steps_per_second}
+        scalars = status.scalars()
+        if steps_per_second is not None:
+            scalars["train/agent_steps_per_second"] = steps_per_second
         # One row per value: stages turn up while a run goes on, and columns would have to.
         rows = io.StringIO(newline="")
         writer = csv.writer(rows)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from a3g.reporting.metrics_registry import metric
 from a3g.reporting.phases import PHASE_NAMES
 
 
@@ -46,7 +47,7 @@ class SavingStatus:
 
 @dataclass(frozen=True, slots=True)
 class RunStatus:
-    """A run at one moment. Gauges are means over the workers."""
+    """A run at one moment."""
 
     agent_steps: int
     frames: int
@@ -55,25 +56,17 @@ class RunStatus:
     episodes: int
     skipped_updates: int
     restarts: int
-    mean_return: float
-    mean_length: float
-    policy_loss: float
-    value_loss: float
-    entropy: float
-    gradient_norm: float
-    resident_bytes: float
-    """Of a worker."""
-    staleness: float
-    """Updates of other workers between reading the weights and applying gradients to them."""
+    metrics: dict[str, float]
+    """The workers' metrics, combined as `a3g.reporting.metrics_registry` says, without those that nobody has reported."""
     phase_shares: tuple[float, ...]
     """Shares of the workers' time, in the order of PHASE_NAMES."""
-    gpu_bytes: float
-    """Of a worker on a GPU, its context not included."""
     tests: int
     tested_agent_steps: int
     """Age of the newest tested weights."""
     stages: tuple[StageStatus, ...]
     """Those played in training or tests, in the game's order."""
+    testing: bool = False
+    """Whether the tester plays its first test of this start."""
     restored: int = 0
     """How often the shared model was damaged and taken back to a checkpoint."""
     last_trouble: str = ""
@@ -86,30 +79,22 @@ class RunStatus:
         return self.skipped_updates / max(self.updates + self.skipped_updates, 1)
 
     def scalars(self) -> dict[str, float]:
-        """Everything that makes a curve, under TensorBoard's kind of names."""
+        """Everything that makes a curve, under TensorBoard's kind of names; docs/metrics.md describes them."""
         values = {
             "train/episodes": self.episodes,
-            "train/mean_return": self.mean_return,
-            "train/mean_length": self.mean_length,
             "train/updates": self.updates,
-            "learn/policy_loss": self.policy_loss,
-            "learn/value_loss": self.value_loss,
-            "learn/entropy": self.entropy,
-            "learn/gradient_norm": self.gradient_norm,
-            "learn/staleness": self.staleness,
             "learn/skipped_updates": self.skipped_updates,
             "learn/skipped_share": self.skipped_share,
             "learn/restored": self.restored,
-            "system/worker_resident_mb": self.resident_bytes / 1e6,
             "system/restarts": self.restarts,
             "system/checkpoint_pause_ms": self.saving.pause_ms,
             "system/checkpoint_mb": self.saving.bytes / 1e6,
             "system/not_saving": bool(self.saving.trouble),
         }
+        for name, value in self.metrics.items():
+            values[metric(name).curve_name] = value * metric(name).curve_scale
         for name, share in zip(PHASE_NAMES, self.phase_shares, strict=True):
             values[f"time/{name}"] = share
-        if self.gpu_bytes:
-            values["system/worker_gpu_mb"] = self.gpu_bytes / 1e6
         for stage in self.stages:
             if stage.episodes:  # not yet after a resumption, which knows the tests of before
                 values[f"train_clear_rate/{stage.stage}"] = stage.clear_rate

@@ -19,10 +19,10 @@ if __name__ == "__mp_main__":
     end_with_parent()
 
 from a3g.learning.flat import FlatModel
-from a3g.reporting.watch import Watcher
+from a3g.reporting.display import RunDisplay
 
 FOLDER = Path(sys.argv[1])
-_clip, _update = FlatModel.clip_gradients, Watcher.update
+_clip, _update = FlatModel.clip_gradients, RunDisplay.update
 
 
 def clip_or_spoil(self: FlatModel, max_norm: float) -> Any:
@@ -35,8 +35,8 @@ def clip_or_spoil(self: FlatModel, max_norm: float) -> Any:
     return _clip(self, max_norm)
 
 
-def update_and_tell(self: Watcher, status: Any) -> None:
-    """As `Watcher.update`, and for the soak."""
+def update_and_tell(self: RunDisplay, status: Any) -> None:
+    """As `RunDisplay.update`, and for the soak."""
     names = ("agent_steps", "updates", "episodes", "skipped_updates", "restarts", "restored", "tests")
     told = {name: getattr(status, name) for name in names}
     told |= {"launcher": os.getpid(), "time": time.time(), "trouble": status.saving.trouble, "pause_ms": status.saving.pause_ms}
@@ -47,7 +47,7 @@ def update_and_tell(self: Watcher, status: Any) -> None:
 
 
 FlatModel.clip_gradients = clip_or_spoil  # type: ignore[method-assign]
-Watcher.update = update_and_tell  # type: ignore[method-assign]
+RunDisplay.update = update_and_tell  # type: ignore[method-assign]
 
 if __name__ == "__main__":
     from main import main
