@@ -173,7 +173,9 @@ def make_optimizer(weights: nn.Parameter, config: TrainConfig) -> SharedAdam | S
 
 
 def note_episode(stages: Tensor, stage: str, outcome: str, progress: int) -> None:
-    """Enter a finished training episode into a worker's book, (32, len(StageCount))."""
+    """Enter a finished training episode into a worker's book, (32, len(StageCount)); no row is there for other stages."""
+    if stage not in STAGE_INDEX:
+        return
     row = stages[STAGE_INDEX[stage]]
     cleared = outcome == Outcome.CLEARED
     weight = MOVING_AVERAGE_WEIGHT if row[StageCount.EPISODES] else 1.0

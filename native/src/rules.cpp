@@ -86,6 +86,9 @@ int game_clock(const Ram& ram) { return number(ram, kClockDigits, kClockLength);
 
 Stage stage_now(const Ram& ram) { return {ram[kWorld] + 1, ram[kStage] + 1}; }
 
+// Whether it is one of the 32: a glitch of the warp zones leads to others, such as 36-1, the minus world.
+bool is_known(Stage stage) { return stage.world <= kLastStage.world && stage.stage <= kLastStage.stage; }
+
 bool is_playing(const Ram& ram) { return ram[kGameMode] == kModeGame && ram[kGameTask] == kTaskPlaying; }
 
 bool is_controllable(const Ram& ram) {
@@ -186,9 +189,10 @@ StepResult Episode::step(Lane& lane, std::uint8_t buttons, int frames, int shown
   }
   if (!stopped && !is_controllable(ram)) run_out(lane, false, false);
 
-  if (is_dead(ram)) return lose_life(lane, game_clock(ram) == 0 ? Outcome::timeout : Outcome::died);
   const Stage now = stage_now(ram);
   const bool whole_game = stage_ == Stage{};
+  if (whole_game && !is_known(now)) return {kFailurePenalty, Outcome::warped, true};
+  if (is_dead(ram)) return lose_life(lane, game_clock(ram) == 0 ? Outcome::timeout : Outcome::died);
   if (!whole_game && now != stage_) return {kFailurePenalty, Outcome::warped, true};
   if (is_stage_end(ram)) return finish_stage(lane, now);
   if (now != attempted_) begin_attempt(ram);
