@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-
 from a3g.processes.checkpoint import checkpoints_in
 
 ROOT = Path(__file__).parent.parent

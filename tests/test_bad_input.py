@@ -14,14 +14,14 @@ from pathlib import Path
 
 import pytest
 import torch
-
-from a3g.config import TrainConfig
-from a3g.files import load_tensors, save_tensors
 from a3g.learning.model import ActorCritic
 from a3g.processes.checkpoint import Progress, checkpoint_path, save_checkpoint
 from a3g.processes.shared import SharedCounters, SharedModel
 from a3g.processes.shared import TestBoard as Board
 from a3g.processes.snapshot import Snapshot
+
+from a3g.config import TrainConfig
+from a3g.files import load_tensors, save_tensors
 from a3g.weights import save_weights
 
 ROOT = Path(__file__).parent.parent

@@ -11,11 +11,6 @@ from typing import Any
 
 import pytest
 import torch
-
-from a3g.config import TrainConfig
-from a3g.errors import UserError
-from a3g.files import load_tensors, save_tensors
-from a3g.game.emulators import available_emulators
 from a3g.learning.model import ActorCritic
 from a3g.processes.checkpoint import (
     Progress,
@@ -32,10 +27,15 @@ from a3g.processes.checkpoint import (
     save_checkpoint,
     worker_path,
 )
-from a3g.processes.launcher import train
 from a3g.processes.shared import Count, Gauge, SharedCounters, SharedModel
 from a3g.processes.shared import TestBoard as Board
 from a3g.processes.snapshot import Snapshot, is_sound
+
+from a3g.config import TrainConfig
+from a3g.errors import UserError
+from a3g.files import load_tensors, save_tensors
+from a3g.game.emulators import available_emulators
+from a3g.processes.launcher import train
 from a3g.processes.tester import BEST_NAME
 from a3g.weights import load_weights, save_weights
 from tests.running import SMALL, newest_checkpoint

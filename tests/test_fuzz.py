@@ -17,19 +17,19 @@ from typing import Any
 
 import pytest
 import torch
+from a3g.learning.model import ActorCritic
+from a3g.processes.checkpoint import Progress, load_checkpoint, load_config, save_checkpoint
+from a3g.processes.shared import SharedCounters, SharedModel
+from a3g.processes.shared import TestBoard as Board
+from a3g.processes.snapshot import Snapshot
+from a3g.processes.worker_state import load_worker_state, save_worker_state, worker_state
 from torch import Tensor
 
 from a3g.config import TrainConfig
 from a3g.errors import UserError
 from a3g.evaluation import sort_key
 from a3g.files import MAX_HEADER_BYTES, load_tensors, save_tensors
-from a3g.learning.model import ActorCritic
-from a3g.processes.checkpoint import Progress, load_checkpoint, load_config, save_checkpoint
-from a3g.processes.shared import SharedCounters, SharedModel
-from a3g.processes.shared import TestBoard as Board
-from a3g.processes.snapshot import Snapshot
 from a3g.processes.worker import Worker
-from a3g.processes.worker_state import load_worker_state, save_worker_state, worker_state
 from a3g.weights import load_weights, save_weights
 
 CONFIG = TrainConfig(

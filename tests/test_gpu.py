@@ -16,15 +16,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, multiprocessing
-from torch.utils._python_dispatch import TorchDispatchMode
-
-import environment
-from a3g.config import TrainConfig
-from a3g.game.emulators import resolve_emulator
-from a3g.game.lane import GameOptions
-from a3g.game.stages import STAGES, Stage
-from a3g.game.vector import lane_seeds
 from a3g.learning.cuda_graph import Graphed
 from a3g.learning.flat import FlatModel
 from a3g.learning.group_collector import GroupCollector, lane_groups
@@ -34,6 +25,15 @@ from a3g.learning.model import ActorCritic, NetworkSpec
 from a3g.learning.precision import autocast, fresh_autocast, prepare_gpu_arithmetic, resolve_precision
 from a3g.learning.rollout import Collector, Rollout
 from a3g.processes.crossing import Crossing
+from torch import Tensor, multiprocessing
+from torch.utils._python_dispatch import TorchDispatchMode
+
+import environment
+from a3g.config import TrainConfig
+from a3g.game.emulators import resolve_emulator
+from a3g.game.lane import GameOptions
+from a3g.game.stages import STAGES, Stage
+from a3g.game.vector import lane_seeds
 from a3g.processes.process import describe_gpus, prepare_device
 from a3g.reporting.metrics import read_curve
 from shared_optim import to_shared_memory

@@ -8,16 +8,16 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
-
-import environment
-from a3g.config import TrainConfig
 from a3g.learning.flat import FlatModel
 from a3g.learning.learner import Learner
 from a3g.learning.losses import actor_critic_loss, gae, ppo_loss
 from a3g.learning.model import ActorCritic, NetworkSpec
 from a3g.learning.precision import autocast, fresh_autocast
 from a3g.learning.rollout import Collector, Rollout
+from torch import Tensor
+
+import environment
+from a3g.config import TrainConfig
 
 LANES = 12
 SHAPE = (2, 20, 20)

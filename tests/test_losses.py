@@ -6,9 +6,8 @@ import math
 
 import pytest
 import torch
-from torch import Tensor
-
 from a3g.learning.losses import actor_critic_loss, gae, ppo_loss
+from torch import Tensor
 
 T, LANES, ACTIONS = 7, 3, 5
 

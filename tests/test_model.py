@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 
+import a3g.learning.pictures
 import pytest
 import torch
-from torch import Tensor, nn
-
-import a3g.learning.pictures
-from a3g.errors import UserError
 from a3g.learning.flat import FlatModel
 from a3g.learning.losses import actor_critic_loss
 from a3g.learning.model import ENCODERS, SEED_INPUT_MEAN, SEED_INPUT_VARIANCE, ActorCritic, NetworkSpec
+from torch import Tensor, nn
+
+from a3g.errors import UserError
 
 SMALL = (2, 36, 40)  # (stack, height, width): the least that all encoders take
 

@@ -30,6 +30,8 @@ from a3g.game.stages import STAGES, Stage
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 import native_compare
 
+from tests.test_rules import to_the_minus_world
+
 ROM = native_compare.rom_path().read_bytes()
 NEEDS_FCEUMM = pytest.mark.skipif(
     importlib.util.find_spec("stable_retro") is None, reason="FCEUmm has no wheel for this Python."
@@ -283,13 +285,14 @@ def test_rules_rewards_and_observations_equal_the_python_rules(
     console = emulator._console  # type: ignore[attr-defined]
     actions = ACTION_SETS["a3g"]
     outcomes: set[str] = set()
-    hurry = 3  # to the right, running
+    hurry, down = 3, 9  # to the right, running; into a pipe
     episodes = [(stage, state, 300, hurry) for stage, state in _shortly_before_the_end(starts)]
     episodes += [(STAGES[i], starts[STAGES[i]], 300, None) for i in (0, 5, 3, 15, 31, 27)]
     episodes += [(Stage(1, 1), starts[Stage(1, 1)], 3, 0)]  # stands still until the time is up
     episodes += [(Stage(2, 1), starts[Stage(1, 3)], 300, None)]  # another stage than asked for: warped
+    episodes += [(Stage(1, 2), _before_the_minus_world(), 300, down)]  # out of the 32 stages: warped
     for number, (stage, state, time_per_stage, always) in enumerate(episodes):
-        whole_game = number in (1, 4, 7)
+        whole_game = number in (1, 4, 7, len(episodes) - 1)
         batch = a3g_native.Batch(ROM, 2, two_frame_max=two_frame_max, time_per_stage=time_per_stage, threads=threads)
         arrays = Arrays(2)
         lane = number % 2
@@ -350,6 +353,12 @@ def _shortly_before_the_end(starts: dict[Stage, bytes]) -> list[tuple[Stage, byt
                 break
         states.append((stage, emulator.save()))
     return states
+
+
+def _before_the_minus_world() -> bytes:
+    emulator = make_emulator("native")
+    to_the_minus_world(emulator)
+    return emulator.to_bytes()
 
 
 def test_run_steps_without_rules(starts: dict[Stage, bytes]) -> None:

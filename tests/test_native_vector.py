@@ -8,6 +8,7 @@ from a3g.game.lane import GameOptions
 from a3g.game.lane_vector import LaneVectorEnv
 from a3g.game.native_vector import NativeVectorEnv
 from a3g.game.stages import STAGES, Stage
+from tests.recordings import MAZE_4_4, MAZE_7_4, PIPES_8_4, REPLAY, WRONG_PIPE_8_4, WRONG_TURN_4_4, actions
 
 if "native" not in available_emulators():
     pytest.skip("the native core is not built here", allow_module_level=True)
@@ -57,6 +58,27 @@ def test_native_lanes_play_the_same_games_as_python_lanes(case):
             assert_same(first, second)
         episodes += int(theirs[2].sum() + theirs[3].sum())
     assert episodes > 0, "no episode ended, so the ends were not compared"
+
+
+@pytest.mark.parametrize(
+    ("stage", "recording"),
+    [
+        pytest.param(Stage(4, 4), MAZE_4_4, id="4-4"),
+        pytest.param(Stage(4, 4), WRONG_TURN_4_4, id="4-4 wrong"),
+        pytest.param(Stage(7, 4), MAZE_7_4, id="7-4"),
+        pytest.param(Stage(8, 4), PIPES_8_4, id="8-4"),
+        pytest.param(Stage(8, 4), WRONG_PIPE_8_4, id="8-4 wrong"),
+    ],
+)
+def test_mazes_pay_the_same_in_the_core(stage, recording):
+    options = GameOptions(**REPLAY)
+    native, python = NativeVectorEnv([stage], 1, options), LaneVectorEnv([stage], 1, options, "native")
+    native.reset()
+    python.reset()
+    for action in actions(recording):
+        mine, theirs = (env.step(np.array([action])) for env in (native, python))
+        for first, second in zip(mine, theirs, strict=True):
+            assert_same(first, second)
 
 
 def test_threads_change_nothing():

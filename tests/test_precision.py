@@ -8,7 +8,6 @@ import sys
 
 import pytest
 import torch
-
 from a3g.learning.precision import resolve_precision
 
 CPU = torch.device("cpu")

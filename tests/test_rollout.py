@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from a3g.learning.model import ActorCritic, NetworkSpec
+from a3g.learning.rollout import Collector, EpisodeRecord, Rollout
 from torch import Tensor
 
 from a3g.game.lane import GameOptions
 from a3g.game.lane_vector import LaneVectorEnv
 from a3g.game.stages import Stage
-from a3g.learning.model import ActorCritic, NetworkSpec
-from a3g.learning.rollout import Collector, EpisodeRecord, Rollout
 
 LANES, GAMMA = 3, 0.9
 CPU = torch.device("cpu")

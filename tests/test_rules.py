@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from a3g.game import memory
 from a3g.game.emulators import Emulator, available_emulators, make_emulator
+from a3g.game.emulators.rom import find_rom
 from a3g.game.lane import ACTION_SETS
 from a3g.game.rewards import (
     CEILING_PENALTY,
@@ -32,15 +33,17 @@ from tests.recordings import (
     MAZE_4_4,
     MAZE_7_4,
     PIPE_1_1,
+    PIPES_8_4,
     PIT_1_1,
     REPLAY,
     WARP_1_2,
+    WRONG_PIPE_8_4,
     WRONG_TURN_4_4,
     actions,
 )
 
 ENGINES = available_emulators()
-NOTHING, RIGHT, RUN, RUN_LEFT = 0, 1, 3, 7  # of the action set "a3g"
+NOTHING, RIGHT, RUN, RUN_LEFT, DOWN = 0, 1, 3, 7, 9  # of the action set "a3g"
 BUTTONS = ACTION_SETS["a3g"]
 
 
@@ -263,6 +266,36 @@ def test_whole_game_goes_on_after_a_warp_zone(emulator: Emulator) -> None:
     assert run(episode, emulator, [RUN] * 5)[-1].reward > 0
 
 
+def to_the_minus_world(emulator: Emulator) -> Episode:
+    """The game's own glitch: at the left pipe of 1-2's warp zone, while its numbers are not those of world 1."""
+    episode = attempt(emulator, Stage(1, 2), None)
+    run(episode, emulator, actions(WARP_1_2)[:-4])
+    warp_zone_control, x_of_left_pipe = 0x06D6, 40
+    emulator.poke(warp_zone_control, 5)
+    emulator.poke(memory.PLAYER_X, x_of_left_pipe)
+    return episode
+
+
+def test_the_minus_world_ends_the_whole_game(emulator: Emulator) -> None:
+    episode = to_the_minus_world(emulator)
+    assert run(episode, emulator, [DOWN]) == [StepResult(FAILURE_PENALTY, Outcome.WARPED, game_over=True)]
+    assert memory.stage_now(emulator.ram()) == (36, 1)
+    assert episode.attempted_stage == Stage(1, 2)
+
+
+def test_a_death_on_arrival_in_the_minus_world_ends_the_whole_game_too(emulator: Emulator) -> None:
+    episode = attempt(emulator, Stage(1, 1), None)
+    emulator.poke(memory.WORLD, 35)
+    emulator.poke(memory.PLAYER_ACTIVITY, memory.ACTIVITY_DYING)
+    assert run(episode, emulator, [NOTHING]) == [StepResult(FAILURE_PENALTY, Outcome.WARPED, game_over=True)]
+
+
+def test_an_episode_of_an_unknown_stage_is_not_entered() -> None:
+    counters = RunCounters(1)
+    counters.note_episode(0, "36-1", "warped", 100)
+    assert not counters.stages.any()
+
+
 def test_whole_game_out_of_time_costs_a_life(emulator: Emulator) -> None:
     episode = attempt(emulator, Stage(1, 1), None, time_per_stage=2)
     outcomes = []
@@ -362,6 +395,24 @@ def test_being_thrown_back_by_a_maze_earns_nothing(play: Callable[..., Play]) ->
     assert not np.any(extra > 0), "the wrong turn was paid"
 
 
+def test_pipes_of_8_4_pay_new_ground_only(play: Callable[..., Play]) -> None:
+    """Loading an area clears the flag that a checkpoint lies ahead, and so does no right turn."""
+    played = play("8-4", actions(PIPES_8_4))
+    jumps = np.flatnonzero(np.abs(np.diff(played.each("x_pos"))) > 256) + 1
+    xs = played.each("x_pos")
+    assert [(xs[step - 1] // 256, xs[step] // 256) for step in jumps] == [(5, 1), (1, 7), (9, 12), (14, 0), (4, 16)]
+    assert played.rams[jumps[3]][memory.AREA_TYPE] == memory.AREA_TYPE_WATER
+    assert any(played.rams[step - 1][memory.MAZE_CHECK] for step in jumps), "no pipe was taken before a checkpoint"
+    assert not np.any(np.array(played.rewards) > played.new_ground())
+
+
+def test_the_pipe_of_8_4_that_leads_back_pays_nothing(play: Callable[..., Play]) -> None:
+    played = play("8-4", actions(WRONG_PIPE_8_4))
+    assert played.rams[-2][memory.MAZE_CHECK]
+    assert played.infos[-1]["x_pos"] < played.infos[-2]["x_pos"] - 256
+    assert played.rewards[-1] == 0
+
+
 def test_a_checkpoint_is_known_by_its_page_not_by_where_mario_stands() -> None:
     """The game checks when it draws the checkpoint's page, wherever on the screen Mario is then."""
 
@@ -375,7 +426,16 @@ def test_a_checkpoint_is_known_by_its_page_not_by_where_mario_stands() -> None:
     reward = ForwardReward(ram(760, False, 4))
     reward.step(ram(765, True, 4))
     assert reward.step(ram(770, False, 5)) == 5 + RIGHT_TURN_REWARD
-    reward.step(ram(780, True, 5))
-    assert reward.step(ram(790, False, 6)) == 10 + RIGHT_TURN_REWARD, "another checkpoint at nearly the same x"
+    reward.step(ram(780, True, 8))
+    assert reward.step(ram(790, False, 9)) == 10 + RIGHT_TURN_REWARD, "another checkpoint at nearly the same x"
     reward.step(ram(500, True, 4))
     assert reward.step(ram(750, False, 5)) == 0, "the first one again, from another x"
+
+
+def test_the_checkpoints_that_pay_are_those_of_the_rom() -> None:
+    rom = find_rom().read_bytes()
+    worlds = bytes([3] * 2 + [6] * 6 + [7] * 3)
+    table = rom[rom.index(worlds) :]
+    checkpoints = list(zip(table[:11], table[11:22], table[22:33], strict=True))
+    out_of_reach = 0xF0  # a height below the screen's lowest floor
+    assert {(world, page) for world, page, height in checkpoints if height < out_of_reach} == memory.MAZE_CHECKPOINTS

@@ -17,19 +17,19 @@ from typing import Any
 import psutil
 import pytest
 import torch
+from a3g.processes.checkpoint import Progress, checkpoint_path, checkpoints_in, load_progress, newest_good, worker_path
+from a3g.processes.gate import Gate
+from a3g.processes.shared import Gauge
+from a3g.processes.snapshot import Snapshot, is_sound
 from torch import Tensor, multiprocessing
 
 from a3g.config import TrainConfig
 from a3g.files import append, load_tensors, remove_remains
 from a3g.processes import saver
-from a3g.processes.checkpoint import Progress, checkpoint_path, checkpoints_in, load_progress, newest_good, worker_path
-from a3g.processes.gate import Gate
 from a3g.processes.heartbeat import LAUNCHER_SLEPT_SECONDS, STARTING_TIMES, Heartbeats, Pulse
 from a3g.processes.launcher import _stop_signals
 from a3g.processes.prepare import prepare_run
 from a3g.processes.process import prepare_process
-from a3g.processes.shared import Gauge
-from a3g.processes.snapshot import Snapshot, is_sound
 from a3g.processes.supervisor import (
     LONGEST_DELAY_SECONDS,
     MAX_FRUITLESS_DEATHS,

@@ -16,16 +16,16 @@ from typing import Any
 
 import pytest
 import torch
+from a3g.learning.flat import FlatModel
+from a3g.learning.model import ActorCritic
+from a3g.processes.shared import STAGE_INDEX, Count, SharedCounters, SharedModel, StageCount
+from a3g.processes.shared import TestBoard as Board
 from torch import multiprocessing
 
 from a3g.config import TrainConfig
 from a3g.evaluation import EpisodeResult, Score, results_to_json, score_episodes, sort_key, wilson_interval
 from a3g.game.stages import Stage
-from a3g.learning.flat import FlatModel
-from a3g.learning.model import ActorCritic
 from a3g.processes import tester
-from a3g.processes.shared import STAGE_INDEX, Count, SharedCounters, SharedModel, StageCount
-from a3g.processes.shared import TestBoard as Board
 from a3g.processes.tester import BEST_NAME, SCORECARD_NAME, run_tester
 from a3g.processes.tester import Tester as StageTester
 from a3g.weights import load_weights, save_weights, weights_path

@@ -15,12 +15,12 @@ from typing import Any
 import psutil
 import pytest
 import torch
+from a3g.learning.model import ActorCritic
+from a3g.processes.shared import STAGE_INDEX, Count, Gauge, SharedCounters, SharedModel, StageCount
 from torch import multiprocessing, nn
 
 from a3g.config import TrainConfig
 from a3g.files import load_tensors
-from a3g.learning.model import ActorCritic
-from a3g.processes.shared import STAGE_INDEX, Count, Gauge, SharedCounters, SharedModel, StageCount
 from a3g.processes.worker import Worker, run_worker
 from a3g.reporting.metrics import read_curve
 from tests.running import PATIENCE_SECONDS, ROOT, SMALL, SUMMARY_KEYS, Start, arguments, newest_checkpoint, summary_of

@@ -13,14 +13,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from a3g.learning.flat import FlatModel
+from a3g.learning.model import ActorCritic, NetworkSpec
 from safetensors import safe_open
 from safetensors.torch import save_file
 
 from a3g.errors import UserError
 from a3g.files import load_tensors, save_tensors, write_atomically
 from a3g.game.lane import GameOptions
-from a3g.learning.flat import FlatModel
-from a3g.learning.model import ActorCritic, NetworkSpec
 from a3g.weights import check_fit, load_weights, save_weights, weights_path
 
 SPEC = NetworkSpec("conv4", (2, 16, 16), num_actions=10, hidden_size=8, lstm=True)

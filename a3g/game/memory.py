@@ -62,6 +62,9 @@ MAZE_RIGHT_TURNS = 0x06D9  # [MultiLoopCorrectCntr] 7-4 counts three turns befor
 MAZE_TURNS = 0x06DA  # [MultiLoopPassCntr]
 LOADED_PAGE = 0x0725  # [CurrentPageLoc] the page being drawn ahead of Mario; each checkpoint has one of its own
 MAZE_SETBACK = 1024  # pixels that a wrong way costs
+# [LoopCmdWorldNumber, LoopCmdPageNumber] (WORLD, LOADED_PAGE) of the checkpoints that can be passed. The ROM has three
+# more in 8-4, for a height at which nobody stands: they always throw Mario back, and only the pipes there lead on.
+MAZE_CHECKPOINTS = frozenset({(3, 5), (3, 9), (6, 4), (6, 5), (6, 6), (6, 8), (6, 9), (6, 10)})
 
 # Numbers on the status bar, one decimal digit a byte.
 SCORE_DIGITS = range(0x07DE, 0x07E4)

@@ -73,12 +73,12 @@ class ForwardReward:
     def _right_turn(self, ram: Ram, area: _AreaKey, x: int) -> float:
         """Pays each checkpoint of a maze once, when the ROM has found Mario on the right way there.
 
-        The ROM clears its check flag at a checkpoint. A wrong way throws Mario back four pages, in 7-4 only after
-        three checkpoints, of which it counts those passed rightly.
+        The ROM clears its check flag at a checkpoint, and also whenever it loads an area, which pays nothing. A wrong
+        way throws Mario back four pages, in 7-4 only after three checkpoints, of which it counts those passed rightly.
         """
         before, now = self._maze, _MazeReading(ram)
         self._maze = now
-        if not before.ahead or now.ahead:
+        if not before.ahead or now.ahead or (ram[memory.WORLD], ram[memory.LOADED_PAGE]) not in memory.MAZE_CHECKPOINTS:
             return 0.0
         thrown_back = x < before.x - memory.MAZE_SETBACK // 2
         three_turns = before.turns or now.turns  # 7-4: counted one by one

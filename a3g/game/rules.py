@@ -26,6 +26,7 @@ class Outcome(StrEnum):
     CLEARED = "cleared"
     DIED = "died"
     WARPED = "warped"
+    """Left the stage asked for by a warp zone; in the whole game: left the 32 stages (for the minus world, 36-1)."""
     TIMEOUT = "timeout"
 
 
@@ -89,10 +90,12 @@ class Episode:
         if not (memory.is_dead(ram) or memory.is_stage_end(ram) or memory.is_controllable(ram)):
             ram = self._run_out(emulator)
 
+        now = Stage(*memory.stage_now(ram))
+        if self.stage is None and now not in STAGES:  # the minus world, 36-1: a warp out of the game that there is to play
+            return StepResult(FAILURE_PENALTY, Outcome.WARPED, game_over=True)
         if memory.is_dead(ram):
             out_of_time = memory.number(ram, memory.CLOCK_DIGITS) == 0
             return self._lose_life(emulator, ram, Outcome.TIMEOUT if out_of_time else Outcome.DIED)
-        now = Stage(*memory.stage_now(ram))
         if self.stage is not None and now != self.stage:
             return StepResult(FAILURE_PENALTY, Outcome.WARPED, game_over=True)
         if memory.is_stage_end(ram):

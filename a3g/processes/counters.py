@@ -129,7 +129,9 @@ class RunCounters:
         self.phase_seconds[worker] = torch.tensor(seconds)
 
     def note_episode(self, worker: int, stage: str, outcome: str, progress: int) -> None:
-        """Enter a finished training episode into a worker's statistics of its stage."""
+        """Enter a finished training episode into a worker's statistics of its stage; the minus world has none."""
+        if stage not in STAGE_INDEX:
+            return
         row = self.stages[worker, STAGE_INDEX[stage]]
         cleared = outcome == Outcome.CLEARED
         weight = MOVING_AVERAGE_WEIGHT if row[StageCount.EPISODES] else 1.0

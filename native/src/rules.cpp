@@ -51,6 +51,13 @@ constexpr std::uint8_t kModeGame = 1, kModeCastleEnd = 2, kTaskPlaying = 3;
 constexpr std::uint8_t kBowser = 0x2D, kStageEndFlag = 0x31, kClimbing = 3;
 constexpr int kMazeSetback = 1024;
 
+// World and page of the checkpoints that can be passed, both counted from 0.
+struct MazeCheckpoint {
+  std::uint8_t world, page;
+  bool operator==(const MazeCheckpoint&) const = default;
+};
+constexpr MazeCheckpoint kMazeCheckpoints[] = {{3, 5}, {3, 9}, {6, 4}, {6, 5}, {6, 6}, {6, 8}, {6, 9}, {6, 10}};
+
 // a3g/game/rewards.py
 constexpr int kMaxStep = 30;
 constexpr float kFinishReward = 30, kFailurePenalty = -30, kRightTurnReward = 30;
@@ -78,6 +85,9 @@ int number(const Ram& ram, int first, int length) {
 int game_clock(const Ram& ram) { return number(ram, kClockDigits, kClockLength); }
 
 Stage stage_now(const Ram& ram) { return {ram[kWorld] + 1, ram[kStage] + 1}; }
+
+// Whether it is one of the 32: a glitch of the warp zones leads to others, such as 36-1, the minus world.
+bool is_known(Stage stage) { return stage.world <= kLastStage.world && stage.stage <= kLastStage.stage; }
 
 bool is_playing(const Ram& ram) { return ram[kGameMode] == kModeGame && ram[kGameTask] == kTaskPlaying; }
 
@@ -145,6 +155,8 @@ float ForwardReward::right_turn(const Ram& ram, std::uint32_t area, int x) {
   const Maze before = maze_, now = maze(ram);
   maze_ = now;
   if (!before.ahead || now.ahead) return 0;
+  const MazeCheckpoint here{ram[kWorld], ram[kLoadedPage]};
+  if (std::find(std::begin(kMazeCheckpoints), std::end(kMazeCheckpoints), here) == std::end(kMazeCheckpoints)) return 0;
   const bool thrown_back = x < before.x - kMazeSetback / 2;
   const bool three_turns = before.turns || now.turns;
   if (thrown_back || (three_turns && now.right_turns <= before.right_turns && now.turns > before.turns)) return 0;
@@ -177,9 +189,10 @@ StepResult Episode::step(Lane& lane, std::uint8_t buttons, int frames, int shown
   }
   if (!stopped && !is_controllable(ram)) run_out(lane, false, false);
 
-  if (is_dead(ram)) return lose_life(lane, game_clock(ram) == 0 ? Outcome::timeout : Outcome::died);
   const Stage now = stage_now(ram);
   const bool whole_game = stage_ == Stage{};
+  if (whole_game && !is_known(now)) return {kFailurePenalty, Outcome::warped, true};
+  if (is_dead(ram)) return lose_life(lane, game_clock(ram) == 0 ? Outcome::timeout : Outcome::died);
   if (!whole_game && now != stage_) return {kFailurePenalty, Outcome::warped, true};
   if (is_stage_end(ram)) return finish_stage(lane, now);
   if (now != attempted_) begin_attempt(ram);

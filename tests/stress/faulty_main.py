@@ -19,6 +19,7 @@ if __name__ == "__mp_main__":
     end_with_parent()
 
 from a3g.learning.flat import FlatModel
+
 from a3g.reporting.display import RunDisplay
 
 FOLDER = Path(sys.argv[1])

@@ -18,8 +18,8 @@ import time
 from pathlib import Path
 
 import psutil
-
 from a3g.processes.checkpoint import checkpoints_in, load_progress, newest_good
+
 from tests.stress.faults import leftovers
 
 ROOT = Path(__file__).resolve().parent.parent.parent

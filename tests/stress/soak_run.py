@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from a3g.processes.checkpoint import checkpoints_in, load_progress, newest_good
 
 from a3g.errors import UserError
 from a3g.evaluation import sort_key
-from a3g.processes.checkpoint import checkpoints_in, load_progress, newest_good
 from a3g.processes.tester import BEST_NAME, recorded_score
 from a3g.weights import weights_path
 from tests.stress.faults import poison, run_processes
