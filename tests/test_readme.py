@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from a3g.config import PRESETS, EvalConfig, TrainConfig
+from a3g.config import EvalConfig, TrainConfig
+from a3g.presets import PRESETS
 from benchmarks.flags_table import PAGE, flag_names, page
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -96,3 +97,18 @@ def test_flags_in_sentences_exist(path):
 @pytest.mark.parametrize("preset", PRESETS)
 def test_readme_names_every_preset(preset):
     assert f"| `{preset}`" in README.read_text()
+
+
+@pytest.mark.parametrize("path", PAGES, ids=name)
+def test_make_targets_exist(path):
+    makefile = (ROOT / "Makefile").read_text()
+    for target in re.findall(r"`make ([a-z-]+)`|^make ([a-z-]+)", path.read_text(), flags=re.MULTILINE):
+        assert re.search(rf"^{''.join(target)}:", makefile, flags=re.MULTILINE), f"{name(path)}: make {''.join(target)}"
+
+
+@pytest.mark.parametrize("path", [path for path in PAGES if path.parent != ROOT or path == README], ids=name)
+def test_files_that_pages_name_exist(path):
+    """Paths in code, such as `a3g/config.py` or `benchmarks/pieces.py`."""
+    folders = "a3g|benchmarks|docs|native|tests|trained_models"
+    for file in re.findall(rf"(?<![\w/<.])((?:{folders})/[\w./-]*\w\.(?:py|md|json|png|cpp|hpp|txt))", path.read_text()):
+        assert (ROOT / file).exists(), f"{name(path)} names {file}"
