@@ -44,8 +44,9 @@ def spellings(kind: type[TrainConfig] | type[EvalConfig]) -> set[str]:
 
 
 def script_flags() -> set[str]:
-    """Flags of the scripts in benchmarks/, as far as their sources show them."""
-    sources = "\n".join(path.read_text() for path in (ROOT / "benchmarks").glob("*.py"))
+    """Flags of the scripts in benchmarks/ and tests/stress/, as far as their sources show them."""
+    folders = (ROOT / "benchmarks", ROOT / "tests" / "stress")
+    sources = "\n".join(path.read_text() for folder in folders for path in folder.glob("*.py"))
     declared = set(re.findall(r'"(--[a-z][a-z-]*)"', sources))
     fields = re.findall(r"^    ([a-z_]+): [^\n]+", sources, flags=re.MULTILINE)  # of the scripts' dataclasses of options
     return declared | {f"--{field.replace('_', '-')}" for field in fields}
@@ -92,6 +93,12 @@ def test_flags_in_sentences_exist(path):
     for code in re.findall(r"`([^`\n]+)`", prose(path)):
         unknown = {flag for flag in _FLAG.findall(code) if flag.startswith("--")} - known
         assert not unknown, f"{name(path)} mentions {code}"
+
+
+@pytest.mark.parametrize("path", [README, ROOT / "examples" / "README.md", ROOT / "docs" / "environment.md"], ids=name)
+def test_python_examples_run(path):
+    for block in re.findall(r"^```python\n(.*?)^```", path.read_text(), flags=re.MULTILINE | re.DOTALL):
+        exec(compile(block, str(path), "exec"), {})
 
 
 @pytest.mark.parametrize("preset", PRESETS)
