@@ -1,24 +1,43 @@
-"""Prints the README's tables of flags from the options' own help: `python benchmarks/flags_table.py`."""
+"""Writes docs/flags.md from the options' own help: `python -m benchmarks.flags_table` in the repository's root."""
 
 from __future__ import annotations
 
 import ast
 import inspect
-from dataclasses import fields
+import textwrap
+from dataclasses import fields, is_dataclass
 from itertools import pairwise
 from typing import Any, get_args, get_origin, get_type_hints
 
-from a3g import config
+from a3g.config import EvalConfig, TrainConfig
+
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "flags.md"
+# Defaults that depend on the machine are shown by what they are.
+MACHINE_DEFAULTS = {"workers": "cores"}
 
 
 def help_texts(kind: type[Any]) -> dict[str, str]:
-    """The line under each field of a dataclass."""
-    body = ast.parse(inspect.getsource(kind)).body[0].body  # type: ignore[attr-defined]
-    return {
-        field.target.id: " ".join(text.value.value.split())
-        for field, text in pairwise(body)
-        if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr)
-    }
+    """The line under each field of a dataclass, inherited fields included."""
+    texts: dict[str, str] = {}
+    for base in reversed(kind.__mro__):
+        if not is_dataclass(base):
+            continue
+        tree = ast.parse(textwrap.dedent(inspect.getsource(base)))
+        for field, text in pairwise(tree.body[0].body):  # type: ignore[attr-defined]
+            if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(text, ast.Expr):
+                assert isinstance(text.value, ast.Constant)
+                texts[field.target.id] = " ".join(str(text.value.value).split())
+    return texts
+
+
+def flag_names(kind: type[Any]) -> dict[str, list[str]]:
+    """Each field's flag and its other spellings, such as ``--lr`` and ``-l``."""
+    names: dict[str, list[str]] = {}
+    for name, hint in get_type_hints(kind, include_extras=True).items():
+        metadata = get_args(hint)[1:] if get_origin(hint) is not None else ()
+        aliases = [alias for each in metadata for alias in getattr(each, "aliases", None) or ()]
+        names[name] = [f"--{name.replace('_', '-')}", *aliases]
+    return names
 
 
 def shown(default: Any) -> str:
@@ -33,17 +52,35 @@ def shown(default: Any) -> str:
 def table(kind: type[Any]) -> str:
     """A Markdown table of a command's flags."""
     lines = ["| flag | default | what it does |", "|---|---|---|"]
-    texts, hints = help_texts(kind), get_type_hints(kind, include_extras=True)
+    texts, names = help_texts(kind), flag_names(kind)
     for field in fields(kind):
-        hint = hints[field.name]
-        metadata = get_args(hint)[1:] if get_origin(hint) is not None else ()
-        aliases = [alias for each in metadata for alias in getattr(each, "aliases", None) or ()]
-        names = ", ".join(f"`{name}`" for name in (f"--{field.name.replace('_', '-')}", *aliases))
-        default = "cores" if (kind, field.name) == (config.TrainConfig, "workers") else shown(field.default)
-        lines.append(f"| {names} | {default} | {texts[field.name]} |")
+        spellings = ", ".join(f"`{name}`" for name in names[field.name])
+        default = MACHINE_DEFAULTS.get(field.name) or shown(field.default)
+        lines.append(f"| {spellings} | {default} | {texts[field.name]} |".replace("<", "&lt;"))
     return "\n".join(lines)
 
 
+def page() -> str:
+    """The text of docs/flags.md."""
+    return f"""# Flags
+
+This page is generated from the programs' own help (`--help`) by `python -m benchmarks.flags_table`. Do not edit it.
+
+A flag that is on or off is switched by its name and by `--no-…` before its name, for example `--lstm` and `--no-lstm`.
+`--shared-optimizer` is the exception: it takes `True` or `False`.
+
+## `python main.py`
+
+`--preset NAME` sets the defaults of the other flags; see [Training](training.md#presets).
+
+{table(TrainConfig)}
+
+## `python gym_eval.py`
+
+{table(EvalConfig)}
+"""
+
+
 if __name__ == "__main__":
-    for kind in (config.TrainConfig, config.EvalConfig):
-        print(table(kind), end="\n\n")
+    PAGE.write_text(page())
+    print(f"wrote {PAGE}")

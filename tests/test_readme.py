@@ -1,15 +1,121 @@
-"""The README's tables of flags are those of the commands."""
+"""README and docs: they are short enough, their links lead somewhere, and the flags that they mention exist."""
 
+from __future__ import annotations
+
+import re
 from pathlib import Path
 
 import pytest
 
 from a3g.config import EvalConfig, TrainConfig
-from benchmarks.flags_table import table
+from a3g.presets import PRESETS
+from benchmarks.flags_table import PAGE, flag_names, page
 
-README = Path(__file__).resolve().parent.parent / "README.md"
+ROOT = Path(__file__).resolve().parent.parent
+README = ROOT / "README.md"
+LONGEST_README = 120
+PAGES = sorted({README, *(ROOT / "docs").rglob("*.md"), *ROOT.glob("[!.]*/README.md"), *ROOT.glob("C*.md")})
+
+# Flags of other programs (docker, pip, tensorboard, mkdocs, cmake) that the pages mention.
+FOREIGN_FLAGS = {"--help", "--no-", "--shm-size", "--strict", "--logdir", "--requirement"}
+COMMANDS = {"main.py": TrainConfig, "gym_eval.py": EvalConfig}
+_LINK = re.compile(r"\]\(([^)\s]+)\)")
+_FLAG = re.compile(r"(?<![\w-])--?[a-z][a-z0-9-]*")
 
 
-@pytest.mark.parametrize("kind", [TrainConfig, EvalConfig])
-def test_readme_lists_every_flag_with_its_help(kind):
-    assert table(kind) in README.read_text(), "run `python benchmarks/flags_table.py` and put its tables into the README"
+def name(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def prose(path: Path) -> str:
+    """A page without its code blocks."""
+    return re.sub(r"^```.*?^```", "", path.read_text(), flags=re.MULTILINE | re.DOTALL)
+
+
+def commands(path: Path, program: str) -> list[str]:
+    """The arguments of each use of a program in a page's code, up to a comment."""
+    return re.findall(rf"python {re.escape(program)}( [^`#\n]*)?", path.read_text())
+
+
+def spellings(kind: type[TrainConfig] | type[EvalConfig]) -> set[str]:
+    """Everything that a command accepts as a flag."""
+    flags = {spelling for names in flag_names(kind).values() for spelling in names}
+    return flags | {f"--no-{flag[2:]}" for flag in flags if flag.startswith("--")} | {"--preset", "--help"}
+
+
+def script_flags() -> set[str]:
+    """Flags of the scripts in benchmarks/ and tests/stress/, as far as their sources show them."""
+    folders = (ROOT / "benchmarks", ROOT / "tests" / "stress")
+    sources = "\n".join(path.read_text() for folder in folders for path in folder.glob("*.py"))
+    declared = set(re.findall(r'"(--[a-z][a-z-]*)"', sources))
+    fields = re.findall(r"^    ([a-z_]+): [^\n]+", sources, flags=re.MULTILINE)  # of the scripts' dataclasses of options
+    return declared | {f"--{field.replace('_', '-')}" for field in fields}
+
+
+def anchors(path: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub and mkdocs make them."""
+    headings = re.findall(r"^#+ (.+)$", prose(path), flags=re.MULTILINE)
+    return {re.sub(r"\s+", "-", re.sub(r"[^\w\s-]", "", heading.lower()).strip()) for heading in headings}
+
+
+def test_readme_is_short():
+    assert len(README.read_text().splitlines()) <= LONGEST_README
+
+
+def test_flags_page_is_current():
+    assert PAGE.read_text() == page(), "run `python -m benchmarks.flags_table`"
+
+
+@pytest.mark.parametrize("path", PAGES, ids=name)
+def test_relative_links_lead_to_files_and_headings(path):
+    for link in _LINK.findall(prose(path)):
+        if re.match(r"[a-z]+:", link):
+            continue
+        file, _, anchor = link.partition("#")
+        target = (path.parent / file).resolve() if file else path
+        assert target.exists(), f"{name(path)} links to {link}, which does not exist"
+        assert target.is_relative_to(ROOT), f"{name(path)} links to {link} outside of the repository"
+        if anchor:
+            assert anchor in anchors(target), f"{name(path)} links to {link}: no such heading"
+
+
+@pytest.mark.parametrize("path", PAGES, ids=name)
+@pytest.mark.parametrize("program", COMMANDS)
+def test_commands_use_flags_that_exist(path, program):
+    for arguments in commands(path, program):
+        unknown = set(_FLAG.findall(arguments)) - spellings(COMMANDS[program])
+        assert not unknown, f"{name(path)}: python {program}{arguments}"
+
+
+@pytest.mark.parametrize("path", PAGES, ids=name)
+def test_flags_in_sentences_exist(path):
+    known = spellings(TrainConfig) | spellings(EvalConfig) | script_flags() | FOREIGN_FLAGS
+    for code in re.findall(r"`([^`\n]+)`", prose(path)):
+        unknown = {flag for flag in _FLAG.findall(code) if flag.startswith("--")} - known
+        assert not unknown, f"{name(path)} mentions {code}"
+
+
+@pytest.mark.parametrize("path", [README, ROOT / "examples" / "README.md", ROOT / "docs" / "environment.md"], ids=name)
+def test_python_examples_run(path):
+    for block in re.findall(r"^```python\n(.*?)^```", path.read_text(), flags=re.MULTILINE | re.DOTALL):
+        exec(compile(block, str(path), "exec"), {})
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_readme_names_every_preset(preset):
+    assert f"| `{preset}`" in README.read_text()
+
+
+@pytest.mark.parametrize("path", PAGES, ids=name)
+def test_make_targets_exist(path):
+    makefile = (ROOT / "Makefile").read_text()
+    for target in re.findall(r"`make ([a-z-]+)`|^make ([a-z-]+)", path.read_text(), flags=re.MULTILINE):
+        assert re.search(rf"^{''.join(target)}:", makefile, flags=re.MULTILINE), f"{name(path)}: make {''.join(target)}"
+
+
+@pytest.mark.parametrize("path", [path for path in PAGES if path.parent != ROOT or path == README], ids=name)
+def test_files_that_pages_name_exist(path):
+    """Paths in code, such as `a3g/config.py` or `benchmarks/pieces.py`."""
+    folders = "a3g|benchmarks|docs|native|tests|trained_models"
+    for file in re.findall(rf"(?<![\w/<.])((?:{folders})/[\w./-]*\w\.(?:py|md|json|png|cpp|hpp|txt))", path.read_text()):
+        assert (ROOT / file).exists(), f"{name(path)} names {file}"
