@@ -33,10 +33,10 @@ from a3g.learning.learner import Learner
 from a3g.learning.model import ActorCritic, NetworkSpec
 from a3g.learning.precision import autocast, fresh_autocast, prepare_gpu_arithmetic, resolve_precision
 from a3g.learning.rollout import Collector, Rollout
+from a3g.networks.shared_optim import to_shared_memory
 from a3g.processes.crossing import Crossing
 from a3g.processes.process import describe_gpus, prepare_device
 from a3g.reporting.metrics import read_curve
-from shared_optim import to_shared_memory
 
 aten = torch.ops.aten
 ROOT = Path(__file__).parent.parent

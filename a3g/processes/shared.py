@@ -14,10 +14,10 @@ from a3g.game.rules import Outcome
 from a3g.game.stages import STAGES
 from a3g.learning.flat import FlatModel
 from a3g.learning.model import ActorCritic
+from a3g.networks.shared_optim import SharedAdam, SharedRMSprop, to_shared_memory
 from a3g.processes.gate import Gate
 from a3g.processes.heartbeat import Heartbeats
 from a3g.reporting.phases import Phase
-from shared_optim import SharedAdam, SharedRMSprop, to_shared_memory
 
 
 class Count(IntEnum):
