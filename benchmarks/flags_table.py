@@ -7,6 +7,7 @@ import inspect
 import textwrap
 from dataclasses import fields, is_dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 from a3g.config import EvalConfig, TrainConfig

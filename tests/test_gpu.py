@@ -34,9 +34,9 @@ from a3g.game.emulators import resolve_emulator
 from a3g.game.lane import GameOptions
 from a3g.game.stages import STAGES, Stage
 from a3g.game.vector import lane_seeds
+from a3g.networks.shared_optim import to_shared_memory
 from a3g.processes.process import describe_gpus, prepare_device
 from a3g.reporting.metrics import read_curve
-from shared_optim import to_shared_memory
 
 aten = torch.ops.aten
 ROOT = Path(__file__).parent.parent

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from a3g.game.rules import Outcome
 from a3g.game.stages import STAGES
+from a3g.networks.shared_optim import to_shared_memory
 from a3g.processes.metrics_table import MetricsTable
 from a3g.reporting.phases import Phase
 from a3g.runs.progress import Progress
-from shared_optim import to_shared_memory
 
 
 class Count(IntEnum):

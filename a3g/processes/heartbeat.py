@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from shared_optim import to_shared_memory
+from a3g.networks.shared_optim import to_shared_memory
 
 # Until its first beat a process imports, builds its network and starts its games.
 STARTING_TIMES = 10.0

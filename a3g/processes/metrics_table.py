@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from shared_optim import to_shared_memory
+from a3g.networks.shared_optim import to_shared_memory
 
 MAX_METRICS = 64
 MAX_NAME_BYTES = 48

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from a3g.config import TrainConfig
 from a3g.networks.flat_parameters import FlatParameters
 from a3g.networks.pixel_network import PixelNetwork
-from shared_optim import SharedAdam, SharedRMSprop, to_shared_memory
+from a3g.networks.shared_optim import SharedAdam, SharedRMSprop, to_shared_memory
 
 
 class SharedModel:

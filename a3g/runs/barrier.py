@@ -14,7 +14,7 @@ from contextlib import contextmanager
 
 import torch
 
-from shared_optim import to_shared_memory
+from a3g.networks.shared_optim import to_shared_memory
 
 _WAIT_SECONDS = 0.001
 
