@@ -212,6 +212,7 @@ def _checksum(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str
     for name in sorted(tensors):
         tensor = tensors[name]
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        data: Any = tensor.reshape(-1).view(torch.uint8).numpy()
-        digest.update(data)
+        if tensor.numel():  # torch cannot view an empty tensor of wide elements as bytes
+            data: Any = tensor.reshape(-1).view(torch.uint8).numpy()
+            digest.update(data)
     return digest.hexdigest()

@@ -397,7 +397,7 @@ def lives_seen(ends: Iterable[tuple[bool, dict[str, Any]]]) -> list[int]:
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_episodic_life_ends_episodes_with_lives_and_goes_on_with_the_next(engine: str) -> None:
+def test_episodic_life_ends_episodes_with_lives_and_continues_with_the_next(engine: str) -> None:
     env = make_env("SuperMarioBros-v0", emulator=engine, episodic_life=True, noop_max=0)
     begun = []
     for _ in range(4):
@@ -412,7 +412,7 @@ def test_episodic_life_ends_episodes_with_lives_and_goes_on_with_the_next(engine
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_episodic_life_in_lanes_goes_on_with_the_next_life_and_does_not_die_the_last_one_again(engine: str) -> None:
+def test_episodic_life_in_lanes_continues_with_the_next_life_and_does_not_die_the_last_one_again(engine: str) -> None:
     env = make_vector_env([None], num_lanes=2, emulator=engine, episodic_life=True, noop_max=0)
     env.reset()
     lives = []

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from a3g.learning.flat import FlatModel
@@ -100,6 +101,16 @@ def test_a_file_describes_itself_to_other_tools(path: Path) -> None:
     assert json.loads(metadata["network"])["encoder"] == "conv4"
     assert json.loads(metadata["game"])["skip_rate"] == 3
     assert json.loads(metadata["score"])["mean_clear_rate"] == 0.95
+
+
+def test_empty_tensors_of_any_type_can_be_saved(tmp_path: Path) -> None:
+    """Such as the lengths of no byte strings, in the state of games that begin at no saved state."""
+    tensors = {"numbers": torch.from_numpy(np.array([], np.int64)), "bytes": torch.zeros(0, 3, dtype=torch.uint8)}
+    save_tensors(tmp_path / "state", tensors, {})
+    loaded, _ = load_tensors(tmp_path / "state", "state")
+    assert {name: (each.shape, each.dtype) for name, each in loaded.items()} == {
+        name: (each.shape, each.dtype) for name, each in tensors.items()
+    }
 
 
 def test_a_folder_is_made_when_needed(tmp_path: Path, model: ActorCritic) -> None:

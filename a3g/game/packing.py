@@ -1,4 +1,4 @@
-"""Arrays for what is none: byte strings and plain values, so that a game's state is one dictionary of arrays."""
+"""Byte strings and plain values as arrays, so that a game's state is one dictionary of arrays."""
 
 from __future__ import annotations
 
@@ -36,5 +36,5 @@ def pack_values(name: str, values: Any) -> State:
 
 
 def unpack_values(name: str, state: State) -> Any:
-    """The reverse of `pack_values`; raises ValueError if it is none."""
+    """The reverse of `pack_values`; raises ValueError if the array holds no JSON."""
     return json.loads(state[name].tobytes())

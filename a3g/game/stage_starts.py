@@ -15,7 +15,7 @@ _WORLDS_WITH_INTRO = frozenset({1, 2, 4, 7})
 _INTERVAL = 20  # where the game itself starts to count the interval timer down
 
 # The engines need different numbers of frames to start up and load. Holding what counts frames there, and the random
-# numbers (here those of a console just switched on), lets a stage begin, and go on, the same on all of them.
+# numbers (here those of a console just switched on), makes a stage begin and continue the same on all of them.
 _SAME_ON_EVERY_ENGINE = (
     (memory.FRAME_COUNTER, 0),
     (memory.INTERVAL_TIMER, _INTERVAL),

@@ -108,7 +108,7 @@ def pack_starts(name: str, starts: Sequence[Start | None]) -> State:
 
 
 def unpack_starts(name: str, state: State) -> list[Start | None]:
-    """The reverse of `pack_starts`; raises ValueError, KeyError or TypeError if it is none."""
+    """The reverse of `pack_starts`; raises ValueError, KeyError or TypeError if the arrays hold no starts."""
     states = iter(unpack_bytes(f"{name}.states", state))
     starts: list[Start | None] = []
     for values in unpack_values(name, state):

@@ -93,13 +93,13 @@ class Emulator(Protocol):
         """The console's whole state, to be handed to `load` of the same engine, never looked into."""
 
     def load(self, state: Any) -> None:
-        """Go on from a saved state."""
+        """Continue from a saved state."""
 
     def to_bytes(self) -> bytes:
         """The console's whole state, for `from_bytes` of the same engine in another process."""
 
     def from_bytes(self, data: bytes) -> None:
-        """Go on from a state that `to_bytes` gave."""
+        """Continue from a state that `to_bytes` gave."""
 
     def close(self) -> None:
         """Free the engine."""
