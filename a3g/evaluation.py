@@ -1,214 +1,196 @@
-"""Playing stages and scoring them, for the test process and for `gym_eval.py` alike."""
+"""Playing episodes with a trained model, for the test process and for `gym_eval.py` alike."""
 
 from __future__ import annotations
 
-import math
-from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+import itertools
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from a3g.game.emulators import Emulator
-from a3g.game.lane import GameOptions, Lane, StartStates
+from a3g.game.emulators import resolve_emulator
+from a3g.game.lane import GameOptions
+from a3g.game.native_vector import NativeVectorEnv
 from a3g.game.rules import FrameHook, Outcome
 from a3g.game.stages import WHOLE_GAME, Stage
+from a3g.game.vector import LaneVectorEnv, MarioVectorEnv
 from a3g.learning.model import ActorCritic
+from a3g.scores import EpisodeResult
 
 # Games played side by side, so that the network runs on batches.
 LANES = 16
 
-
-@dataclass(frozen=True)
-class EpisodeResult:
-    """One episode played."""
-
-    stage: str
-    """Such as ``1-1``; ``SuperMarioBros-v0`` for the whole game."""
-    outcome: str
-    """cleared, died, warped or timeout."""
-    reward: float
-    """Sum of rewards, in the scale that training uses."""
-    agent_steps: int
-    x_pos: int
-    """Where Mario stood in the end, in pixels."""
-    seed: int
-    """With it (and the same settings) the episode can be played again."""
-    progress: int
-    """Pixels of new ground in the last attempt at a stage."""
-    stages_cleared: tuple[str, ...]
+# What to play, the whole game if None, and the seed of everything random in it.
+PlannedEpisode = tuple[Stage | None, int]
 
 
-@dataclass(frozen=True, order=True)
-class Score:
-    """How good weights are; the better score is the greater."""
+class _Episode:
+    """An episode under way in a lane."""
 
-    num_cleared: int
-    """Stages cleared in the share of their episodes asked for."""
-    mean_clear_rate: float
-    mean_progress: float
-    """Pixels of new ground, mean over stages."""
-    stages_cleared: tuple[str, ...]
-    clear_rate: tuple[tuple[str, float], ...]
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "stages_cleared": list(self.stages_cleared),
-            "clear_rate": dict(self.clear_rate),
-            "mean_clear_rate": self.mean_clear_rate,
-            "mean_progress": self.mean_progress,
-        }
-
-
-def sort_key(score: dict[str, Any]) -> tuple[int, float, float]:
-    """Orders scores in their JSON form as `Score` orders itself; an empty one is the least."""
-    if not score:
-        return (-1, 0.0, 0.0)
-    return len(score["stages_cleared"]), float(score["mean_clear_rate"]), float(score["mean_progress"])
-
-
-def score_episodes(results: Sequence[EpisodeResult], clear_rate: float = 1.0) -> Score:
-    """Score of single-stage episodes; a stage counts as cleared from a share `clear_rate` of its episodes on."""
-    rates: dict[str, float] = {}
-    progress: list[float] = []
-    for stage in dict.fromkeys(result.stage for result in results):
-        episodes = [result for result in results if result.stage == stage]
-        rates[stage] = sum(result.outcome == Outcome.CLEARED for result in episodes) / len(episodes)
-        progress.append(sum(result.progress for result in episodes) / len(episodes))
-    cleared = tuple(stage for stage, rate in rates.items() if rate >= clear_rate)
-    return Score(
-        num_cleared=len(cleared),
-        mean_clear_rate=sum(rates.values()) / len(rates),
-        mean_progress=sum(progress) / len(progress),
-        stages_cleared=cleared,
-        clear_rate=tuple(rates.items()),
-    )
-
-
-def wilson_interval(successes: int, trials: int, z: float = 1.96) -> tuple[float, float]:
-    """95% confidence interval of a share (Wilson 1927)."""
-    if trials == 0:
-        return 0.0, 1.0
-    share = successes / trials
-    centre = share + z * z / (2 * trials)
-    spread = z * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
-    scale = 1 + z * z / trials
-    return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
-
-
-def results_to_json(results: Sequence[EpisodeResult]) -> dict[str, Any]:
-    """The contract of `gym_eval.py --json`: episodes, stages cleared at least once, clear rate of every stage."""
-    episodes = [asdict(result) for result in results]
-    cleared = dict.fromkeys(stage for result in results for stage in result.stages_cleared)
-    rates = dict(score_episodes(results).clear_rate)
-    return {"episodes": episodes, "stages_cleared": list(cleared), "clear_rate": rates}
-
-
-class _Game:
-    """An episode under way."""
-
-    def __init__(self, index: int, stage: Stage | None, options: GameOptions, seed: int, on_frame: FrameHook | None) -> None:
-        self.index, self.stage, self.seed = index, stage, seed
-        self.lane = Lane([stage], options, seed, on_frame)
-        self.observation = np.zeros(options.observation_shape, np.uint8)
+    def __init__(self, index: int, planned: PlannedEpisode, lane: int) -> None:
+        self.index, self.lane = index, lane
+        self.stage, self.seed = planned
         self.reward = 0.0
         self.steps = 0
+        self.stages_cleared: list[str] = []
+        self.begins_attempt = True
+        """Whether its next step is the first of a life or a stage."""
+        # Drawn from beside the game's own randomness, so that the same starts come with sampled actions too.
+        self.action_random = np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(0,)))
+
+    def choose(self, preference: NDArray[np.float32], sample: bool) -> int:
+        """The most likely action, or one drawn by the Gumbel-max trick; `preference` are its logits."""
+        noise = self.action_random.gumbel(size=preference.shape) if sample else 0.0
+        return int((preference + noise).argmax())
+
+    def note(
+        self,
+        rewards: NDArray[np.float32],
+        terminated: NDArray[np.bool_],
+        truncated: NDArray[np.bool_],
+        infos: dict[str, Any],
+        max_steps: int,
+    ) -> EpisodeResult | None:
+        """Take in what a step of the vector environment brought; returns the result if the episode is over."""
+        self.reward += float(rewards[self.lane])
+        self.steps += 1
+        self.begins_attempt = bool(terminated[self.lane])
+        if not (terminated[self.lane] or truncated[self.lane]):
+            return None
+        names = ("outcome", "game_over", "attempt", "x_pos", "progress")
+        info = {name: infos["final_info"][name][self.lane] for name in names}
+        if info["outcome"] == Outcome.CLEARED:
+            self.stages_cleared.append(info["attempt"])
+        if not info["game_over"] and self.steps < max_steps:
+            return None  # the whole game goes on
+        return EpisodeResult(
+            stage=WHOLE_GAME if self.stage is None else str(self.stage),
+            outcome=info["outcome"] if info["game_over"] else str(Outcome.TIMEOUT),
+            reward=round(self.reward, 4),
+            agent_steps=self.steps,
+            x_pos=int(info["x_pos"]),
+            seed=self.seed,
+            progress=int(info["progress"]),
+            stages_cleared=tuple(self.stages_cleared),
+        )
 
 
-class Arena:
-    """Plays episodes with a model, many at a time on one emulator (on nes-py one at a time)."""
+class Evaluator:
+    """Plays episodes with a model, many at a time (on nes-py one at a time), through the environments of training.
 
-    def __init__(self, emulator: Emulator, options: GameOptions, device: torch.device | None = None) -> None:
+    In the whole game every life and every stage begins as in training: with a zeroed LSTM and equal pictures.
+    """
+
+    def __init__(self, emulator: str, options: GameOptions, device: torch.device | None = None) -> None:
         """
         Args:
-            emulator: the engine, used by nobody else.
-            options: the game; `episodic_life` must be off.
+            emulator: engine, see `a3g.game.emulators`.
+            options: the game.
             device: where models given to `play` are.
         """
-        self._emulator, self._options = emulator, options
+        self._engine = resolve_emulator(emulator)
+        # The whole game's lives and stages end with a sign then, and the next one goes on from there.
+        self._options = replace(options, episodic_life=True)
         self._device = device or torch.device("cpu")
-        self._starts = StartStates(emulator)
+        self._envs: dict[int, MarioVectorEnv] = {}
+        self._hooked: LaneVectorEnv | None = None
 
     @torch.no_grad()
     def play(
         self,
         model: ActorCritic,
-        stages: Sequence[Stage | None],
-        seed: int,
+        episodes: Iterable[PlannedEpisode],
         sample: bool = False,
         on_frame: Callable[[int], FrameHook | None] | None = None,
         on_result: Callable[[int, EpisodeResult], None] | None = None,
         stop: Callable[[], bool] = lambda: False,
     ) -> list[EpisodeResult]:
-        """Play one episode of each of `stages`; None is the whole game.
+        """Play episodes.
 
         Args:
             model: takes the most likely action, or draws one with `sample`.
-            seed: episode i has the seed `seed + i`.
+            episodes: stages and seeds. What a seed gives does not depend on the other episodes.
             on_frame: gives episode i its frame hook; with it, episodes are played one after the other.
             on_result: called with each episode's number and result, in the order in which they end.
             stop: asked before every step; if true, the episodes that ended so far are returned.
 
         Returns:
-            results in the order of `stages`
+            results in the order of `episodes`
         """
-        waiting = deque(enumerate(stages))
-        games: list[_Game] = []
+        numbered = enumerate(episodes)
+        first = list(itertools.islice(numbered, LANES))
+        waiting = itertools.chain(first, numbered)
+        env = self._env_for(len(first)) if on_frame is None else self._env_with_hooks()
+        free = list(range(env.num_envs)) if on_frame is None else [0]
+        playing: list[_Episode] = []
         states = model.initial_state(0)
+        actions = np.zeros(env.num_envs, np.int64)
         results: dict[int, EpisodeResult] = {}
-        lanes = LANES if self._emulator.shares_states and on_frame is None else 1
-        while (waiting or games) and not stop():
-            while waiting and len(games) < lanes:
-                index, stage = waiting.popleft()
-                hook = on_frame(index) if on_frame is not None else None
-                games.append(self._start(_Game(index, stage, self._options, seed + index, hook)))
+        while not stop():
+            while free and (planned := next(waiting, None)) is not None:
+                episode = _Episode(*planned, free.pop(0))
+                if on_frame is not None:
+                    assert isinstance(env, LaneVectorEnv)
+                    env.lanes[episode.lane].on_frame = on_frame(episode.index)
+                env.begin_episode(episode.lane, episode.stage, episode.seed)
+                playing.append(episode)
                 states = torch.cat((states, model.initial_state(1)), dim=1)
-            observations = torch.from_numpy(np.stack([game.observation for game in games])).to(self._device)
-            no_resets = torch.zeros(1, len(games), dtype=torch.bool, device=self._device)
-            logits, _, states = model(observations.unsqueeze(0), states, no_resets)
-            preferences = logits[0].cpu().numpy()
-            for game, preference in zip(games, preferences, strict=True):
-                result = self._step(game, preference, sample)
+            if not playing:
+                break
+
+            # Choose an action in every lane that plays.
+            observations = torch.from_numpy(env.observations[[episode.lane for episode in playing]]).to(self._device)
+            starts = torch.tensor([[episode.begins_attempt for episode in playing]], device=self._device)
+            logits, _, states = model(observations.unsqueeze(0), states, starts)
+            preferences: NDArray[np.float32] = logits[0].cpu().numpy()
+            for episode, preference in zip(playing, preferences, strict=True):
+                actions[episode.lane] = episode.choose(preference, sample)
+
+            # Step them, and take out the episodes that ended.
+            _, rewards, terminated, truncated, infos = env.step(actions)
+            for episode in playing:
+                result = episode.note(rewards, terminated, truncated, infos, self._options.max_episode_length)
                 if result is not None:
-                    results[game.index] = result
+                    env.leave_idle(episode.lane)
+                    free.append(episode.lane)
+                    results[episode.index] = result
                     if on_result is not None:
-                        on_result(game.index, result)
-            still_playing = [i for i, game in enumerate(games) if game.index not in results]
-            games, states = [games[i] for i in still_playing], states[:, still_playing]
+                        on_result(episode.index, result)
+            still_playing = [i for i, episode in enumerate(playing) if episode.index not in results]
+            playing, states = [playing[i] for i in still_playing], states[:, still_playing]
+        for episode in playing:
+            env.leave_idle(episode.lane)
         return [results[i] for i in sorted(results)]
 
-    def _start(self, game: _Game) -> _Game:
-        game.lane.reset(self._emulator, self._starts, game.observation)
-        self._leave(game)
-        return game
+    def close(self) -> None:
+        """Free the engine."""
+        for env in (*self._envs.values(), *filter(None, [self._hooked])):
+            env.close()
 
-    def _step(self, game: _Game, preference: NDArray[np.float32], sample: bool) -> EpisodeResult | None:
-        """One agent step of one game; returns its result if it is over."""
-        if self._emulator.shares_states:
-            self._emulator.load(game.lane.state)
-        if sample:  # the Gumbel-max trick, with the episode's own randomness
-            preference = preference + game.lane.random.gumbel(size=preference.shape)
-        reward, terminated, truncated = game.lane.step(self._emulator, int(preference.argmax()), game.observation)
-        game.reward += reward
-        game.steps += 1
-        if not (terminated or truncated):
-            self._leave(game)
-            return None
-        info = game.lane.info()
-        return EpisodeResult(
-            stage=WHOLE_GAME if game.stage is None else str(game.stage),
-            outcome=info["outcome"] or str(Outcome.TIMEOUT),
-            reward=round(game.reward, 4),
-            agent_steps=game.steps,
-            x_pos=info["x_pos"],
-            seed=game.seed,
-            progress=info["progress"],
-            stages_cleared=tuple(str(stage) for stage in game.lane.episode.stages_cleared),
-        )
+    def _env_for(self, episodes: int) -> MarioVectorEnv:
+        """An environment with a lane for each of so many episodes, LANES at most; it is kept for the next time."""
+        if self._engine == "native":  # steps idle lanes too: no more than twice as many as there are episodes
+            size = min(LANES, 1 << max(episodes - 1, 0).bit_length())
+        else:
+            size = 1 if self._engine == "nes-py" else LANES
+        if size not in self._envs:
+            if self._engine == "native":
+                env: MarioVectorEnv = NativeVectorEnv([None], size, self._options, copy=False)
+                env.reset()  # for the lanes that are stepped before their first episode
+            else:
+                env = LaneVectorEnv([None], size, self._options, self._engine, copy=False)
+            for lane in range(size):
+                env.leave_idle(lane)
+            self._envs[size] = env
+        return self._envs[size]
 
-    def _leave(self, game: _Game) -> None:
-        if self._emulator.shares_states:
-            game.lane.state = self._emulator.save()
+    def _env_with_hooks(self) -> MarioVectorEnv:
+        """One that runs the game frame by frame in Python, to be used in lane 0."""
+        if self._engine != "native":  # FCEUmm allows one emulator a process
+            return self._env_for(1)
+        if self._hooked is None:
+            self._hooked = LaneVectorEnv([None], 1, self._options, self._engine, copy=False)
+        return self._hooked

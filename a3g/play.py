@@ -16,14 +16,15 @@ from rich.table import Table
 
 from a3g.config import EvalConfig
 from a3g.errors import UserError
-from a3g.evaluation import Arena, EpisodeResult, results_to_json, wilson_interval
+from a3g.evaluation import Evaluator
 from a3g.files import looking_into, write_atomically
-from a3g.game.emulators import FRAMES_PER_SECOND, VISIBLE_HEIGHT, VISIBLE_WIDTH, Emulator, make_emulator
+from a3g.game.emulators import FRAMES_PER_SECOND, VISIBLE_HEIGHT, VISIBLE_WIDTH, Emulator
 from a3g.game.rules import FrameHook, Outcome
 from a3g.game.stages import Stage
 from a3g.processes.process import check_gpus, compute_on_one_core, prepare_device
 from a3g.reporting.video import VideoWriter
 from a3g.reporting.window import Window
+from a3g.scores import EpisodeResult, results_to_json, wilson_interval
 from a3g.weights import Weights, load_weights, weights_path
 
 # More episodes than this are summed up by stage instead of listed.
@@ -63,7 +64,7 @@ def evaluate(config: EvalConfig) -> int:
     with ExitStack() as stack:
         show = _Show(config, stages, monitor if config.new_gym_eval else config.log_dir / "videos")
         stack.callback(show.close)
-        arena = Arena(make_emulator(config.emulator), game, device)
+        evaluator = Evaluator(config.emulator, game, device)
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         progress = stack.enter_context(Progress(*columns, console=console, transient=True))
         task = progress.add_task("playing", total=len(stages))
@@ -72,10 +73,9 @@ def evaluate(config: EvalConfig) -> int:
             show.end_episode()
             progress.advance(task)
 
-        results = arena.play(
+        results = evaluator.play(
             model,
-            stages,
-            config.seed,
+            [(stage, config.seed + i) for i, stage in enumerate(stages)],
             sample=config.sample,
             on_frame=show.hook_for if show.wanted else None,
             on_result=on_result,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from a3g.errors import UserError
 from a3g.files import Shapes, load_tensors, read_json, save_tensors
 from a3g.game.lane import GameOptions
 from a3g.learning.model import ActorCritic, NetworkSpec
+from a3g.scores import Score
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,8 +26,8 @@ class Weights:
     network: NetworkSpec
     game: GameOptions
     """The game as it was trained on."""
-    score: dict[str, Any]
-    """What the tester found, see `a3g.evaluation.Score.to_json`; empty if never tested."""
+    score: Score | None
+    """What the tester found; None if they were never tested."""
     agent_steps: int
     tensors: dict[str, Tensor]
 
@@ -44,7 +44,7 @@ def weights_path(folder: Path, env_id: str) -> Path:
 
 
 def save_weights(
-    path: Path, model: ActorCritic, env_id: str, game: GameOptions, agent_steps: int, score: dict[str, Any] | None = None
+    path: Path, model: ActorCritic, env_id: str, game: GameOptions, agent_steps: int, score: Score | None = None
 ) -> None:
     """Write a weights file; readers see the old file or the whole new one.
 
@@ -55,7 +55,7 @@ def save_weights(
         "env_id": env_id,
         "network": json.dumps(dataclasses.asdict(model.spec)),
         "game": json.dumps(dataclasses.asdict(game)),
-        "score": json.dumps(score or {}),
+        "score": json.dumps(score.to_json() if score is not None else {}),
         "agent_steps": str(agent_steps),
     }
     save_tensors(path, {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}, metadata)
@@ -88,9 +88,9 @@ def _described(metadata: dict[str, str], path: Path) -> Weights:
         spec, game = NetworkSpec(**network), GameOptions(**read_json(metadata, "game"))
         _check_kinds(spec)
         _check_kinds(game)
-        score = read_json(metadata, "score")
-        check_score(score)
-        return Weights(metadata["env_id"], spec, game, score, int(metadata["agent_steps"]), {})
+        found, agent_steps = read_json(metadata, "score"), int(metadata["agent_steps"])
+        score = Score.from_json(found, game, agent_steps) if found else None
+        return Weights(metadata["env_id"], spec, game, score, agent_steps, {})
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"The weights file {path} has no usable description of its network ({error!r}).") from error
 
@@ -106,22 +106,6 @@ def _check_kinds(described: NetworkSpec | GameOptions) -> None:
         fits = type(value) is kind or (kind is float and type(value) is int)
         if not fits or (kind is tuple and not all(type(each) is int for each in value)):
             raise TypeError(f"{field.name} can't be {value!r:.50}")
-
-
-def check_score(score: dict[str, Any]) -> None:
-    """See that a score read from a file is one that `a3g.evaluation.sort_key` can order.
-
-    Raises:
-        KeyError, TypeError, ValueError: if not; an empty one is.
-    """
-    if not score:
-        return
-    rates = score["clear_rate"]
-    numbers = [score["mean_clear_rate"], score["mean_progress"], score.get("test_episodes", 1), *rates.values()]
-    if not all(type(number) in (int, float) and math.isfinite(number) for number in numbers):
-        raise ValueError("its score is not made of numbers")
-    if not all(isinstance(stage, str) for stage in (*score["stages_cleared"], *rates)):
-        raise TypeError("its score is not about stages")
 
 
 def check_fit(shapes: Mapping[str, tuple[int, ...]], network: NetworkSpec, path: Path) -> None:

@@ -132,6 +132,8 @@ class Lane:
         self.state: Any = None
         """The emulator's state while other lanes use it."""
         self.outcome: Outcome | None = None
+        self.game_over = False
+        """Whether the episode is over with its last step, cut-offs left out; with `episodic_life` it may go on."""
         self._episode_steps = 0
         self._attempt_steps = 0
         self._attempt = ""
@@ -160,7 +162,7 @@ class Lane:
             self._episode_steps = 0
             self.episode = Episode(emulator.ram(), stage, self.options.time_per_stage, self._after_frame)
         self._goes_on = False
-        self.outcome = None
+        self.outcome, self.game_over = None, False
         self._attempt, self._progress = str(self.episode.attempted_stage), self.episode.progress
         self.last_frames = [emulator.grey(_ROWS, _COLUMNS)] if self.options.two_frame_max else []
         observation[:] = self._picture(emulator)
@@ -180,7 +182,7 @@ class Lane:
         if self.outcome is not None:
             self._attempt_steps = 0
         result = self.episode.step(emulator, self._buttons[action], options.skip_rate)
-        self.outcome = result.outcome
+        self.outcome, self.game_over = result.outcome, result.game_over
         if result.outcome is None:
             self._attempt, self._progress = str(self.episode.attempted_stage), self.episode.progress
         self._episode_steps += 1
@@ -197,12 +199,14 @@ class Lane:
         """gym-super-mario-bros' variables, and what they leave out.
 
         `outcome` (a string when an attempt at a stage has just ended, else None), `progress` (pixels of new ground in
-        this attempt), `attempt` (the stage attempted, such as ``1-1``), `attempt_steps` (agent steps in it).
+        this attempt), `game_over` (whether the episode ended with it), `attempt` (the stage attempted, such as ``1-1``),
+        `attempt_steps` (agent steps in it).
         """
         return {
             **memory.decode(self._ram),
             "outcome": None if self.outcome is None else str(self.outcome),
             "progress": self._progress,
+            "game_over": self.game_over,
             "attempt": self._attempt,
             "attempt_steps": self._attempt_steps,
         }

@@ -130,6 +130,9 @@ class NativeVectorEnv(MarioVectorEnv):
             self._reset_lane(lane)
         return self._infos()
 
+    def _begin_in_lane(self, lane: int) -> None:
+        self._reset_lane(lane)
+
     def _reset_lane(self, lane: int) -> None:
         """Begin an episode, or the next life of one; draws random numbers in the order in which `Lane` does."""
         self._last_actions[lane] = self._attempt_steps[lane] = 0
@@ -139,7 +142,7 @@ class NativeVectorEnv(MarioVectorEnv):
             self._observations[lane] = self._observations[lane, -1]
             # The core has gone on to the next attempt and says so from its next step on.
             row = self._variables[lane]
-            row[self._column["outcome"]] = row[self._column["progress"]] = 0
+            row[self._column["outcome"]] = row[self._column["progress"]] = row[self._column["game_over"]] = 0
             row[self._column["attempt_world"]] = row[self._column["world"]]
             row[self._column["attempt_stage"]] = row[self._column["stage"]]
             return
@@ -156,6 +159,7 @@ class NativeVectorEnv(MarioVectorEnv):
     def _infos(self) -> dict[str, Any]:
         """The lanes' infos in Gymnasium's form; keys as in `Lane.info`."""
         infos: dict[str, Any] = {name: self._read(name).astype(np.int64) for name in _PLAIN_VARIABLES}
+        infos["game_over"] = self._read("game_over") != 0
         infos["flag_get"] = self._read("flag_get") != 0
         infos["status"] = _STATUSES[self._read("status")]
         infos["outcome"] = _OUTCOMES[self._read("outcome")]

@@ -73,6 +73,28 @@ class MarioVectorEnv(gymnasium.vector.VectorEnv[Image, NDArray[np.int64], NDArra
         self._first_seed = seed
         self._copy = copy
         self._observations = np.zeros((num_lanes, *options.observation_shape), np.uint8)
+        self._idle = np.zeros(num_lanes, np.bool_)
+
+    @property
+    def observations(self) -> Image:
+        """The newest observations, uint8 (lanes, stack, height, width): the buffer itself, which the next step changes."""
+        return self._observations
+
+    def begin_episode(self, lane: int, stage: Stage | None, seed: int) -> None:
+        """Begin an episode of `stage` in one lane, whatever was played there; its first picture is in `observations`.
+
+        Args:
+            stage: None is the whole game.
+            seed: of everything random in the lane from now on.
+        """
+        self.lane_stages[lane] = (stage,)
+        self._idle[lane] = False
+        self._seed_lane(lane, seed)
+        self._begin_in_lane(lane)
+
+    def leave_idle(self, lane: int) -> None:
+        """Nobody looks at this lane until `begin_episode`: engines that can leave it out of `step` do."""
+        self._idle[lane] = True
 
     def move_observations(self, memory: Image) -> None:
         """Keep the observations in `memory`, uint8 (lanes, stack, height, width), from now on."""
@@ -121,6 +143,10 @@ class MarioVectorEnv(gymnasium.vector.VectorEnv[Image, NDArray[np.int64], NDArra
         """Make everything random in a lane follow from `seed`; its next reset begins an episode."""
 
     @abstractmethod
+    def _begin_in_lane(self, lane: int) -> None:
+        """Begin an episode in one lane and fill its observation."""
+
+    @abstractmethod
     def _reset_lanes(self) -> dict[str, Any]:
         """Begin an episode in every lane and fill the observations; returns the infos."""
 
@@ -162,6 +188,10 @@ class LaneVectorEnv(MarioVectorEnv):
         infos: list[dict[str, Any]] = []
         final: Final = {}
         for i, (lane, action) in enumerate(zip(self.lanes, actions.tolist(), strict=True)):
+            if self._idle[i]:
+                self._rewards[i], self._terminated[i], self._truncated[i] = 0.0, False, False
+                infos.append({})
+                continue
             if self._shared:
                 self._emulators[i].load(lane.state)
             step = lane.step(self._emulators[i], action, self._observations[i])
@@ -219,6 +249,11 @@ class LaneVectorEnv(MarioVectorEnv):
             self._leave(lane, i)
         return _batch_infos([lane.info() for lane in self.lanes])
 
+    def _begin_in_lane(self, lane: int) -> None:
+        self.lanes[lane].stages = self.lane_stages[lane]
+        self._reset_lane(lane)
+        self._leave(self.lanes[lane], lane)
+
     def _reset_lane(self, i: int) -> None:
         self.lanes[i].reset(self._emulators[i], self._starts[i], self._observations[i])
 
@@ -229,10 +264,11 @@ class LaneVectorEnv(MarioVectorEnv):
 
 def _batch_infos(infos: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Gymnasium's form of the lanes' infos: an array a key, and under `_key` a mask of the lanes that have it."""
-    everyone = np.ones(len(infos), np.bool_)
+    have = np.array([bool(info) for info in infos])  # idle lanes have none
     batched: dict[str, Any] = {}
-    for key, example in infos[0].items():
+    for key, example in next(filter(None, infos), {}).items():
         numeric = isinstance(example, (int, bool))
-        batched[key] = np.array([info[key] for info in infos], None if numeric else object)
-        batched[f"_{key}"] = everyone
+        missing = type(example)() if numeric else None
+        batched[key] = np.array([info.get(key, missing) for info in infos], None if numeric else object)
+        batched[f"_{key}"] = have
     return batched
