@@ -134,6 +134,8 @@ class TrainConfig:
     """Episodes per stage in a test; the others are played once a first one, in this test or an earlier one, cleared."""
     clear_rate: float = 0.9
     """Share of a stage's test episodes to clear for the stage to count as cleared."""
+    test_at_end: bool = False
+    """Test the last weights before the run ends, unless a signal other than Ctrl-C ends it; another Ctrl-C ends the test."""
     test_interval: float = 20.0
     """Seconds from the end of a test to the beginning of the next (seed 002: 60)."""
 
@@ -141,7 +143,7 @@ class TrainConfig:
     total_steps: int = 0
     """Stop after this many agent steps, summed over the workers; 0 never."""
     until_cleared: bool = False
-    """Stop when the tester has cleared every stage asked for."""
+    """Stop when the tester has cleared every stage asked for, and again in a second test with fresh seeds."""
     max_minutes: float = 0.0
     """Stop after so many minutes; 0 never."""
 
@@ -233,7 +235,8 @@ class EvalConfig:
     num_episodes: Annotated[int, _short("-ne")] = 1
     """Episodes to play."""
     weights: Path | None = None
-    """Weights file; by default the one named after --env in --load-model-dir."""
+    """Weights file, checkpoint, or a run's folder (its best weights, else its newest checkpoint); by default the file named
+    after --env in --load-model-dir."""
     load_model_dir: Annotated[Path, _short("-lmr")] = Path("trained_models")
     """Folder of the weights."""
     test_single_stages: Annotated[bool, _short("-tss")] = True
@@ -279,6 +282,7 @@ class EvalConfig:
         parse_env_id(self.env)
         for name in ("num_episodes", "render_freq"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        _require(self.num_episodes <= MAX_EPISODES, "num_episodes", self.num_episodes, f"at most {MAX_EPISODES}")
         _require(0 <= self.episode_start < len(STAGES), "episode_start", self.episode_start, "0 (1-1) to 31 (8-4)")
         _require(self.gpu_id >= -1, "gpu_id", self.gpu_id, "a GPU's number, or -1 for the CPU")
         _check_game(self)
@@ -317,6 +321,8 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
 }
 
+# A month of play; their results fit into memory.
+MAX_EPISODES = 1_000_000
 # In bytes; no file system here takes a longer one.
 LONGEST_NAME = 255
 EXIT_CODES = (

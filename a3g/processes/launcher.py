@@ -29,7 +29,7 @@ from a3g.processes.process import STOP_SIGNALS, compute_on_one_core, describe_co
 from a3g.processes.saver import Saver
 from a3g.processes.shared import Count
 from a3g.processes.supervisor import Child, Supervisor
-from a3g.processes.tester import run_tester
+from a3g.processes.tester import Tester, run_tester
 from a3g.processes.worker import Worker, run_worker
 from a3g.processes.worker_state import load_worker_state
 from a3g.reporting.say import say
@@ -95,6 +95,8 @@ class _Launcher:
                 all_ended = self._supervisor.join()
                 self._say_messages()
                 saved = self._saver.save_the_end()
+                write_summary(self.run_, reason, self._progress())
+            if not failed and _test_at_end(self.run_, self._signals):
                 write_summary(self.run_, reason, self._progress())
         self._watcher.say_end(self._status(), reason)
         code = _exit_code(self._signals, saved, failed)
@@ -217,7 +219,24 @@ def _train_serially(run: Run) -> int:
             run.counters.stop.fill_(1)
             saved = saver.save_the_end()
             write_summary(run, reason, run.progress(0, 0))
+        if _test_at_end(run, received):
+            write_summary(run, reason, run.progress(0, 0))
     return _exit_code(received, saved)
+
+
+def _test_at_end(run: Run, signals: list[signal.Signals]) -> bool:
+    """Test the last weights in this process if that is asked for, when all is saved; a further signal ends it.
+
+    Returns:
+        whether there was time for it: whoever sends another signal than Ctrl-C wants the machine soon
+    """
+    if not run.config.test_at_end or any(number != signal.SIGINT for number in signals):
+        return False
+    say("a3g: tests the last weights; the run is saved, Ctrl-C ends the test")
+    before = len(signals)
+    tester = Tester(run.config, run.shared, run.counters, run.board, run.folder, torch.device("cpu"))
+    tester.test_last(lambda: len(signals) > before)
+    return True
 
 
 def _exit_code(signals: list[signal.Signals], saved: bool, failed: bool = False) -> int:

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from enum import IntEnum
 from pathlib import Path
@@ -31,8 +32,9 @@ from a3g.weights import load_weights, save_weights, weights_path
 
 BEST_NAME = "best.safetensors"
 SCORECARD_NAME = "scorecard.json"
-# The tester gives way to the workers, which share its cores.
-NICENESS = 10
+# As the workers: at niceness 10, beside two workers on two cores, the tester gets a tenth of a core, and a test of 20
+# episodes takes minutes. The work of a test is the same, so that all it costs the workers is that they pay sooner.
+NICENESS = 0
 # Best weights that could not be saved are tried again this soon.
 SAVE_AGAIN_SECONDS = 10.0
 # The branch of the run's seed from which all episodes of the tester are seeded; the workers' seeds are in no branch of it.
@@ -76,6 +78,7 @@ class Tester:
         self._config, self._shared, self._counters, self._board, self._folder = config, shared, counters, board, folder
         self._device = device
         self.leaves = False
+        self._stop: Callable[[], bool] = lambda: bool(counters.stop)
         self._unsaved = False  # whether the best weights are only in memory
         self._model = ActorCritic(shared.spec).to(device).eval()
         self._flat = FlatModel(self._model)
@@ -102,13 +105,23 @@ class Tester:
         if self._unsaved:
             self._save_best()
 
+    def test_last(self, stop: Callable[[], bool]) -> None:
+        """Test weights that are not trained on any more, unless they were already, whether or not the run stops.
+
+        Args:
+            stop: asked before every step; if true, the test ends and counts for nothing.
+        """
+        if not self._board.tests or int(self._board.agent_steps) != self._counters.agent_steps:
+            self._stop = stop
+            self.test()
+
     def leave(self) -> None:
         """End as soon as possible."""
         self.leaves = True
 
     @property
     def _ends(self) -> bool:
-        return self.leaves or bool(self._counters.stop)
+        return self.leaves or self._stop()
 
     def test(self) -> None:
         """One test of the newest weights.
