@@ -12,7 +12,7 @@ def main() -> int:
     """Parse, validate, play; returns the exit code."""
     try:
         config = parse_eval()
-        from a3g.play import evaluate  # only now, so that --help is quick
+        from a3g.processes.play import evaluate  # only now, so that --help is quick
 
         return evaluate(config)
     except UserError as error:

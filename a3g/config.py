@@ -130,6 +130,8 @@ class TrainConfig:
     """Episodes per stage in a test; the others are played once a first one, in this test or an earlier one, cleared."""
     clear_rate: float = 0.9
     """Share of a stage's test episodes to clear for the stage to count as cleared."""
+    test_at_end: bool = False
+    """Test the last weights before the run ends, unless a signal other than Ctrl-C ends it; another Ctrl-C ends the test."""
     test_interval: float = 20.0
     """Seconds from the end of a test to the beginning of the next (the original A3G: 60)."""
 
@@ -137,7 +139,7 @@ class TrainConfig:
     total_steps: int = 0
     """Stop after this many agent steps, summed over the workers; 0 never."""
     until_cleared: bool = False
-    """Stop when the tester has cleared every stage asked for."""
+    """Stop when the tester has cleared every stage asked for, and again in a second test with fresh seeds."""
     max_minutes: float = 0.0
     """Stop after so many minutes; 0 never."""
 
@@ -216,7 +218,8 @@ class EvalConfig:
     num_episodes: Annotated[int, _short("-ne")] = 1
     """Episodes to play."""
     weights: Path | None = None
-    """Weights file; by default the one named after --env in --load-model-dir."""
+    """Weights file, checkpoint, or a run's folder (its best weights, else its newest checkpoint); by default the file named
+    after --env in --load-model-dir."""
     load_model_dir: Annotated[Path, _short("-lmr")] = Path("trained_models")
     """Folder of the weights."""
     test_single_stages: Annotated[bool, _short("-tss")] = True

@@ -119,6 +119,32 @@ def write_atomically(path: Path, data: bytes) -> None:
     sync_folder(path.parent)
 
 
+def standard_stream(path: Path) -> int | None:
+    """The descriptor, 1 or 2, if `path` names this process's standard output or error (such as /dev/stdout), else None."""
+    for descriptor in (1, 2):
+        with contextlib.suppress(OSError):
+            if os.path.samestat(path.stat(), os.fstat(descriptor)) and not path.is_dir():
+                return descriptor
+    return None
+
+
+def write_output(path: Path, data: bytes) -> None:
+    """Write to a path that a user named: as a whole into a regular file, straight to anything else.
+
+    A device, a pipe or a link must stay what it is, so only a regular file, or none, is replaced.
+
+    Raises:
+        OSError: if it can't be written.
+    """
+    descriptor = standard_stream(path)
+    if descriptor is None and (not os.path.lexists(path) or (path.is_file() and not path.is_symlink())):
+        write_atomically(path, data)
+        return
+    with path.open("wb", buffering=0) if descriptor is None else open(descriptor, "wb", buffering=0, closefd=False) as file:
+        while data:
+            data = data[file.write(data) :]
+
+
 @contextlib.contextmanager
 def looking_into(folder: Path) -> Iterator[None]:
     """Look for files of the user's.

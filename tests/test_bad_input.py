@@ -22,7 +22,7 @@ from a3g.processes.snapshot import Snapshot
 
 from a3g.config import TrainConfig
 from a3g.files import load_tensors, save_tensors
-from a3g.weights import save_weights
+from a3g.runs.weights import save_weights
 
 ROOT = Path(__file__).parent.parent
 ENV = "SuperMarioBros-1-1-v0"

@@ -37,7 +37,8 @@ from a3g.files import load_tensors, save_tensors
 from a3g.game.emulators import available_emulators
 from a3g.processes.launcher import train
 from a3g.processes.tester import BEST_NAME
-from a3g.weights import load_weights, save_weights
+from a3g.runs.scores import GameSettings, Score, StageScore
+from a3g.runs.weights import load_weights, save_weights
 from tests.running import SMALL, newest_checkpoint
 
 
@@ -413,7 +414,7 @@ def test_the_best_weights_come_back_with_a_checkpoint(tmp_path: Path) -> None:
     model = ActorCritic(settings.network_spec())
 
     def keep(progress: float) -> None:
-        score = {"stages_cleared": [], "clear_rate": {"1-1": 0.0}, "mean_clear_rate": 0.0, "mean_progress": progress}
+        score = Score({"1-1": StageScore(5, 0, progress)}, GameSettings.of(settings.game_options()), 0.9, 1)
         save_weights(folder / BEST_NAME, model, settings.env, settings.game_options(), 1, score)
 
     keep(100.0)
@@ -423,7 +424,7 @@ def test_the_best_weights_come_back_with_a_checkpoint(tmp_path: Path) -> None:
         return train(dataclasses.replace(settings, run_name=run_name, resume=str(newest_checkpoint(folder)), total_steps=33))
 
     assert go_on("new") == 0
-    assert load_weights(tmp_path / "new" / BEST_NAME).score["mean_progress"] == 100.0
+    assert progress_of(tmp_path / "new" / BEST_NAME) == 100.0
     for spoilt, expected in ((b"", 100.0), (None, 100.0), (50.0, 100.0), (200.0, 200.0)):
         if isinstance(spoilt, float):
             keep(spoilt)
@@ -432,7 +433,36 @@ def test_the_best_weights_come_back_with_a_checkpoint(tmp_path: Path) -> None:
         else:
             (folder / BEST_NAME).write_bytes(spoilt)
         assert go_on("") == 0
-        assert load_weights(folder / BEST_NAME).score["mean_progress"] == expected
+        assert progress_of(folder / BEST_NAME) == expected
+
+
+def progress_of(path: Path) -> float:
+    score = load_weights(path).score
+    assert score is not None
+    return score.mean_progress
+
+
+@pytest.mark.parametrize("changed", [{"env": "SuperMarioBros-1-2-v0"}, {"env": "SuperMarioBros-v0"}, {"sticky_actions": 0.1}])
+def test_a_run_that_plays_something_else_does_not_take_over_what_was_best(tmp_path: Path, changed: dict[str, Any]) -> None:
+    """Regression: a run resumed with another --env kept the old stage's best, in its folder and in summary.json."""
+    settings = TrainConfig(**{**SERIAL, "log_dir": tmp_path, "save_model_dir": tmp_path, "run_name": "run", "total_steps": 32})
+    assert train(settings) == 0
+    score = Score({"1-1": StageScore(5, 5, 3000.0)}, GameSettings.of(settings.game_options()), 0.9, 1)
+    folder = tmp_path / "run"
+    shared, board = SharedModel(ActorCritic(settings.network_spec()), settings), Board()
+    board.best_cleared[0] = 1
+    save_weights(folder / BEST_NAME, ActorCritic(settings.network_spec()), settings.env, settings.game_options(), 1, score)
+    tensors = Snapshot(shared, board, SharedCounters(1)).tensors
+    save_checkpoint(checkpoint_path(folder, 9), tensors, Progress(agent_steps=32), settings, (folder / BEST_NAME).read_bytes())
+
+    again = dataclasses.replace(settings, resume=str(folder), total_steps=33)
+    assert train(dataclasses.replace(again, run_name="same")) == 0
+    assert load_weights(tmp_path / "same" / BEST_NAME).score == score
+    assert json.loads((tmp_path / "same" / "summary.json").read_text())["stages_cleared"] == ["1-1"]
+
+    assert train(dataclasses.replace(again, run_name="other", **changed)) == 0
+    assert not (tmp_path / "other" / BEST_NAME).exists()
+    assert json.loads((tmp_path / "other" / "summary.json").read_text())["stages_cleared"] == []
 
 
 def test_two_launchers_do_not_work_in_one_folder(tmp_path: Path) -> None:

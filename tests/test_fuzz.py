@@ -27,22 +27,24 @@ from torch import Tensor
 
 from a3g.config import TrainConfig
 from a3g.errors import UserError
-from a3g.evaluation import sort_key
 from a3g.files import MAX_HEADER_BYTES, load_tensors, save_tensors
 from a3g.processes.worker import Worker
-from a3g.weights import load_weights, save_weights
+from a3g.processes.worker_state import load_worker_state, save_worker_state, worker_state
+from a3g.runs.scores import GameSettings, Score, StageScore
+from a3g.runs.weights import load_weights, save_weights
 
 CONFIG = TrainConfig(
     env="SuperMarioBros-1-1-v0", network="conv4", hidden_size=4, lstm=False, workers=1, lanes=1, num_steps=1, run_name="run"
 )
-SCORE = {"stages_cleared": [], "clear_rate": {"1-1": 0.5}, "mean_clear_rate": 0.5, "mean_progress": 9.0, "test_episodes": 2}
+SCORE = Score({"1-1": StageScore(2, 1, 9.0)}, GameSettings.of(CONFIG.game_options()), 0.9, 5)
 # What a loader may take beside what is there already. PyTorch reserves address space generously.
 MEMORY_BYTES = 2 << 30
 
 
 def read_weights(path: Path) -> None:
     weights = load_weights(path)
-    sort_key(weights.score)
+    if weights.score is not None:
+        assert not weights.score.is_better_than(weights.score)
     weights.build()
 
 

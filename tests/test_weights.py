@@ -22,11 +22,14 @@ from safetensors.torch import save_file
 from a3g.errors import UserError
 from a3g.files import load_tensors, save_tensors, write_atomically
 from a3g.game.lane import GameOptions
-from a3g.weights import check_fit, load_weights, save_weights, weights_path
+from a3g.learning.flat import FlatModel
+from a3g.learning.model import ActorCritic, NetworkSpec
+from a3g.runs.scores import GameSettings, Score, StageScore
+from a3g.runs.weights import check_fit, load_weights, save_weights, weights_path
 
 SPEC = NetworkSpec("conv4", (2, 16, 16), num_actions=10, hidden_size=8, lstm=True)
 GAME = GameOptions(stack=2, height=16, width=16, skip_rate=3, sticky_actions=0.25)
-SCORE = {"stages_cleared": ["1-1"], "clear_rate": {"1-1": 0.95}, "mean_clear_rate": 0.95, "mean_progress": 3000.5}
+SCORE = Score({"1-1": StageScore(20, 19, 3000.5)}, GameSettings.of(GAME), 0.9, 123_456)
 
 
 @pytest.fixture
@@ -92,7 +95,7 @@ def test_weights_in_training_are_saved_as_they_are(tmp_path: Path, model: ActorC
 
 def test_never_tested_weights_have_no_score(tmp_path: Path, model: ActorCritic) -> None:
     save_weights(tmp_path / "w.safetensors", model, "SuperMarioBros-v0", GAME, 1)
-    assert load_weights(tmp_path / "w.safetensors").score == {}
+    assert load_weights(tmp_path / "w.safetensors").score is None
 
 
 def test_a_file_describes_itself_to_other_tools(path: Path) -> None:
@@ -100,7 +103,7 @@ def test_a_file_describes_itself_to_other_tools(path: Path) -> None:
         metadata = file.metadata()
     assert json.loads(metadata["network"])["encoder"] == "conv4"
     assert json.loads(metadata["game"])["skip_rate"] == 3
-    assert json.loads(metadata["score"])["mean_clear_rate"] == 0.95
+    assert json.loads(metadata["score"])["stages"]["1-1"] == {"episodes": 20, "cleared": 19, "mean_progress": 3000.5}
 
 
 def test_empty_tensors_of_any_type_can_be_saved(tmp_path: Path) -> None:
@@ -183,8 +186,8 @@ def test_flipped_bits_wherever_they_are(path: Path) -> None:
 def test_every_digit_of_the_description_counts(path: Path) -> None:
     """Regression: a flipped bit in the metadata still made readable JSON, and another game was played."""
     data = path.read_bytes()
-    assert data.count(b'skip_rate\\": 3') == 1
-    path.write_bytes(data.replace(b'skip_rate\\": 3', b'skip_rate\\": 2'))
+    assert data.count(b'stack\\": 2') == 1
+    path.write_bytes(data.replace(b'stack\\": 2', b'stack\\": 3'))
     refuse(path, "checksum")
 
 

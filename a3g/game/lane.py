@@ -55,6 +55,8 @@ class Lane:
         self.state: Any = None
         """The emulator's saved state while other lanes use the emulator."""
         self.outcome: Outcome | None = None
+        self.game_over = False
+        """Whether the episode is over with its last step, cut-offs left out; with `episodic_life` it may go on."""
         self._episode_steps = 0
         self._attempt_steps = 0
         self._attempt = ""
@@ -78,7 +80,7 @@ class Lane:
         """
         self._last_action = 0
         self._attempt_steps = 0
-        self.outcome = None
+        self.outcome, self.game_over = None, False
         if self.continues_game:
             self.continues_game = False
             observation[:-1] = observation[-1]
@@ -116,7 +118,7 @@ class Lane:
         if self.outcome is not None:
             self._attempt_steps = 0
         result = self.episode.step(emulator, self._buttons[action], options.skip_rate)
-        self.outcome = result.outcome
+        self.outcome, self.game_over = result.outcome, result.game_over
         if result.outcome is None:
             self._attempt, self._progress = str(self.episode.attempted_stage), self.episode.progress
         self._episode_steps += 1
@@ -135,12 +137,14 @@ class Lane:
         """gym-super-mario-bros' variables, and what they leave out.
 
         `outcome` (a string when an attempt at a stage has just ended, else None), `progress` (pixels of new ground in
-        this attempt), `attempt` (the stage attempted, such as ``1-1``), `attempt_steps` (agent steps in it).
+        this attempt), `game_over` (whether the episode ended with it), `attempt` (the stage attempted, such as ``1-1``),
+        `attempt_steps` (agent steps in it).
         """
         return {
             **memory.decode(self._ram),
             "outcome": None if self.outcome is None else str(self.outcome),
             "progress": self._progress,
+            "game_over": self.game_over,
             "attempt": self._attempt,
             "attempt_steps": self._attempt_steps,
         }

@@ -62,6 +62,8 @@ class LaneVectorEnv(MarioVectorEnv):
         rewards = np.zeros(self.num_envs, np.float32)
         terminated, truncated = np.zeros(self.num_envs, np.bool_), np.zeros(self.num_envs, np.bool_)
         for i, (lane, action) in enumerate(zip(self.lanes, actions.tolist(), strict=True)):
+            if self._idle[i]:
+                continue
             if beginning[i]:
                 self._begin_episode(i)
                 continue

@@ -124,7 +124,7 @@ class NativeVectorEnv(MarioVectorEnv):
             self._observations[lane] = self._observations[lane, -1]
             # The core has gone on to the next attempt and says so from its next step on.
             row = self._variables[lane]
-            row[self._column["outcome"]] = row[self._column["progress"]] = 0
+            row[self._column["outcome"]] = row[self._column["progress"]] = row[self._column["game_over"]] = 0
             row[self._column["attempt_world"]] = row[self._column["world"]]
             row[self._column["attempt_stage"]] = row[self._column["stage"]]
             return
@@ -185,6 +185,7 @@ class NativeVectorEnv(MarioVectorEnv):
 
     def _infos(self) -> dict[str, Any]:
         infos: dict[str, Any] = {name: self._read(name).astype(np.int64) for name in _PLAIN_VARIABLES}
+        infos["game_over"] = self._read("game_over") != 0
         infos["flag_get"] = self._read("flag_get") != 0
         infos["status"] = _STATUSES[self._read("status")]
         infos["outcome"] = _OUTCOMES[self._read("outcome")]

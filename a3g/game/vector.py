@@ -113,6 +113,16 @@ class MarioVectorEnv(gymnasium.vector.VectorEnv[Image, NDArray[np.int64], NDArra
         self._begun = False
         self._ended = np.zeros(num_lanes, np.bool_)
         """Lanes whose episode has ended and whose next has not begun."""
+        self._idle = np.zeros(num_lanes, np.bool_)
+
+    @property
+    def observations(self) -> Image:
+        """The newest observations, uint8 (lanes, stack, height, width): the buffer itself, which the next step changes."""
+        return self._observations
+
+    def set_idle(self, lane: int, idle: bool) -> None:
+        """Say whether nobody looks at a lane at present: engines that can leave it out of `step` do."""
+        self._idle[lane] = idle
 
     def move_observations(self, memory: Image) -> None:
         """Keep the observations in `memory`, uint8 (lanes, stack, height, width), from now on."""

@@ -26,7 +26,7 @@ from a3g.processes.prepare import prepare_run
 from a3g.processes.process import STOP_SIGNALS, compute_on_one_core, describe_computing, describe_gpus
 from a3g.processes.run_statistics import Run, read_status, write_summary
 from a3g.processes.supervisor import Child, Supervisor
-from a3g.processes.tester import run_tester
+from a3g.processes.tester import Tester, run_tester
 from a3g.processes.worker import make_worker, run_worker
 from a3g.reporting.display import RunDisplay
 from a3g.reporting.say import say
@@ -95,6 +95,8 @@ class _Launcher:
                 all_ended = self._supervisor.join()
                 self._say_messages()
                 saved = self._saver.save_the_end()
+                write_summary(self.run_, reason)
+            if not failed and _test_at_end(self.run_, self._signals):
                 write_summary(self.run_, reason)
         self._display.say_end(self._status(), reason)
         code = _exit_code(self._signals, saved, failed)
@@ -209,6 +211,8 @@ def _train_serially(run: Run) -> int:
             shared.control.stop.fill_(1)
             saved = saver.save_the_end()
             write_summary(run, reason)
+        if _test_at_end(run, received):
+            write_summary(run, reason)
     return _exit_code(received, saved)
 
 
@@ -228,6 +232,21 @@ def _make_saver(run: Run, say: Callable[[str], None]) -> Saver:
         resumed_from=run.resumed_from,
         saved_at=run.saved_at,
     )
+
+
+def _test_at_end(run: Run, signals: list[signal.Signals]) -> bool:
+    """Test the last weights in this process if that is asked for, when all is saved; a further signal ends it.
+
+    Returns:
+        whether there was time for it: whoever sends another signal than Ctrl-C wants the machine soon
+    """
+    if not run.config.test_at_end or any(number != signal.SIGINT for number in signals):
+        return False
+    say("a3g: tests the last weights; the run is saved, Ctrl-C ends the test")
+    before = len(signals)
+    tester = Tester(run.config, run.shared, run.folder, torch.device("cpu"))
+    tester.test_last(lambda: len(signals) > before)
+    return True
 
 
 def _exit_code(signals: list[signal.Signals], saved: bool, failed: bool = False) -> int:

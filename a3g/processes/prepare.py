@@ -17,17 +17,17 @@ from a3g.algorithms import algorithm_class
 from a3g.command_line import to_json
 from a3g.config import TrainConfig
 from a3g.errors import UserError
-from a3g.evaluation import sort_key
 from a3g.files import looking_into, remove_remains, write_atomically
 from a3g.game.emulators import resolve_emulator
 from a3g.processes.process import check_gpus
 from a3g.processes.run_statistics import Run
 from a3g.processes.shared_run import SharedRun
-from a3g.processes.tester import recorded_score
+from a3g.processes.tester import read_score
 from a3g.reporting.say import say
 from a3g.runs.checkpoint import COUNTERS, find_checkpoint, load_checkpoint
 from a3g.runs.paths import BEST_NAME, CONFIG_NAME, checkpoints_in, leaving_path, prune
-from a3g.weights import check_fit, load_weights, weights_path
+from a3g.runs.scores import GameSettings, Score
+from a3g.runs.weights import check_fit, load_weights, weights_path
 
 # Half-written files of runs elsewhere that save into the same folder may be in the making; not after an hour.
 _REMAINS_SECONDS = 3600.0
@@ -55,7 +55,7 @@ def prepare_run(config: TrainConfig) -> Run:
         if config.load and checkpoint is None:
             path = weights_path(config.load_model_dir, config.env)
             weights = load_weights(path)
-            check_fit({name: tuple(tensor.shape) for name, tensor in weights.tensors.items()}, model.spec, path)
+            check_fit({name: tuple(tensor.shape) for name, tensor in weights.tensors.items()}, config.loss, model.spec, path)
             model.load_state_dict(weights.tensors)
         shared, best, saved_at = SharedRun(model, config), b"", 0.0
         if checkpoint is not None:
@@ -70,7 +70,8 @@ def prepare_run(config: TrainConfig) -> Run:
             on_failure.callback(os.close, lock)
         try:
             _clean(folder, config)
-            _restore_best(folder / BEST_NAME, best)
+            if not _restore_best(folder / BEST_NAME, best, config):
+                shared.results.best_cleared.zero_()
             write_atomically(folder / CONFIG_NAME, json.dumps(to_json(config), indent=1).encode())
         except OSError as error:
             if checkpoint is None:
@@ -151,17 +152,33 @@ def _clean(folder: Path, config: TrainConfig) -> None:
         path.unlink(missing_ok=True)
 
 
-def _restore_best(path: Path, best: bytes) -> None:
-    """Put the best weights of a checkpoint where the tester looks for them, unless what is there is as good."""
+def _restore_best(path: Path, best: bytes, config: TrainConfig) -> bool:
+    """Put the best weights of a checkpoint where the tester looks for them, unless what is there is as good.
+
+    Best weights of another stage, or earned under other settings than this run's, are none of this run.
+
+    Returns:
+        whether the best weights that are there now are this run's
+    """
+    there = _score_of_run(path, config)
     if not best:
-        return
+        return there is not None
     candidate = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         candidate.write_bytes(best)
-        if sort_key(recorded_score(candidate)) > sort_key(recorded_score(path)):
+        score = _score_of_run(candidate, config)
+        if score is not None and (there is None or score.is_better_than(there)):
             write_atomically(path, best)
     finally:
         candidate.unlink(missing_ok=True)
+    return there is not None or score is not None
+
+
+def _score_of_run(path: Path, config: TrainConfig) -> Score | None:
+    """The score in a weights file, None if this run's tester would not have given it."""
+    score = read_score(path)
+    stages = [str(stage) for stage in config.test_stages()]
+    return score if score is not None and score.is_of(stages, GameSettings.of(config.game_options())) else None
 
 
 def _check_writable(folder: Path) -> None:

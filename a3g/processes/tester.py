@@ -8,33 +8,45 @@ import os
 import signal
 import sys
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from enum import IntEnum
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import torch
 
 from a3g.algorithms import algorithm_class
 from a3g.config import TrainConfig
 from a3g.errors import UserError
-from a3g.evaluation import Arena, EpisodeResult, Score, results_to_json, score_episodes, sort_key, wilson_interval
 from a3g.files import write_atomically
-from a3g.game.emulators import make_emulator
 from a3g.game.rules import Outcome
+from a3g.game.stages import Stage
 from a3g.networks.flat_parameters import FlatParameters
+from a3g.networks.pixel_network import PixelNetwork
 from a3g.processes.counters import STAGE_INDEX, StageCount
+from a3g.processes.evaluation import Evaluator, PlannedEpisode
 from a3g.processes.process import prepare_process
 from a3g.processes.shared_run import SharedRun
 from a3g.reporting.say import say
 from a3g.runs.paths import BEST_NAME, SCORECARD_NAME
-from a3g.weights import load_weights, save_weights, weights_path
+from a3g.runs.scores import EpisodeResult, GameSettings, Score, score_episodes
+from a3g.runs.weights import load_weights, save_weights, weights_path
 
-# The tester gives way to the workers, which share its cores.
-NICENESS = 10
+# As the workers: at niceness 10, beside two workers on two cores, the tester gets a tenth of a core, and a test of 20
+# episodes takes minutes. The work of a test is the same, so that all it costs the workers is that they pay sooner.
+NICENESS = 0
 # Best weights that could not be saved are tried again this soon.
 SAVE_AGAIN_SECONDS = 10.0
-# Distance between the seeds of two stages' further episodes.
-FURTHER_SEEDS = 1_000
+# The branch of the run's seed from which all episodes of the tester are seeded; the workers' seeds are in no branch of it.
+_EVALUATION = 0x7E57
+
+
+class _Phase(IntEnum):
+    """Which part of a test an episode belongs to; each has seeds of its own."""
+
+    TEST = 0
+    CONFIRMATION = 1
 
 
 def run_tester(config: TrainConfig, shared: SharedRun, folder: Path) -> None:
@@ -62,20 +74,22 @@ class Tester:
         Args:
             folder: the run's folder, for the best weights and the scorecard.
         """
-        self._config, self._shared, self._board, self._folder = config, shared, shared.results, folder
+        self._config, self._shared, self._results, self._folder = config, shared, shared.results, folder
         self._device = device
         self.leaves = False
+        self._stop: Callable[[], bool] = lambda: bool(shared.control.stop)
         self._unsaved = False  # whether the best weights are only in memory
         self._algorithm = algorithm_class(config.loss)
-        self._model: Any = self._algorithm.build_model(shared.model.spec).to(device).eval()
+        self._model = self._algorithm.build_model(shared.model.spec).to(device).eval()
         self._flat = FlatParameters(self._model)
         # Without episodic life a stage is an episode, as in gym_eval.py.
         self._options = replace(config.game_options(), episodic_life=False)
-        self._arena = Arena(make_emulator(config.emulator), self._options, device)
+        self._settings = GameSettings.of(self._options)
+        self._evaluator = Evaluator(self._algorithm, config.emulator, self._options, device)
         self._best = _load_best(folder / BEST_NAME)
-        for name, rate in self._best_score.get("clear_rate", {}).items():
-            if rate > 0 and name in STAGE_INDEX:
-                self._board.ever_cleared[STAGE_INDEX[name]] = 1
+        for name, stage in self._best.score.stages.items() if self._best is not None else ():
+            if stage.cleared and name in STAGE_INDEX:
+                self._results.ever_cleared[STAGE_INDEX[name]] = 1
 
     def run(self) -> None:
         """Test until told to stop; the best weights are saved then, if they were not."""
@@ -91,134 +105,170 @@ class Tester:
         if self._unsaved:
             self._save_best()
 
+    def test_last(self, stop: Callable[[], bool]) -> None:
+        """Test weights that are not trained on any more, unless they were already, whether or not the run stops.
+
+        Args:
+            stop: asked before every step; if true, the test ends and counts for nothing.
+        """
+        if not self._results.tests or int(self._results.agent_steps) != self._shared.counters.agent_steps:
+            self._stop = stop
+            self.test()
+
     def leave(self) -> None:
         """End as soon as possible."""
         self.leaves = True
 
     @property
     def _ends(self) -> bool:
-        return self.leaves or bool(self._shared.control.stop)
+        return self.leaves or self._stop()
 
     def test(self) -> None:
-        """One test of the newest weights."""
+        """One test of the newest weights.
+
+        Weights that pass all that is asked for, or are to be the best, are tested a second time with fresh seeds, and
+        only that confirmation counts: the best of many tests is also the luckiest.
+        """
         self._shared.model.copy_to(self._flat)
         agent_steps = self._shared.counters.agent_steps
-        stages = list(self._config.test_stages())
-        # The same starts in every test, so that scores can be compared: seeds are the stage's own.
-        results = self._play(stages, seed=self._config.seed)
-        for result in results:
-            if result.outcome == Outcome.CLEARED:
-                self._board.ever_cleared[STAGE_INDEX[result.stage]] = 1
-        for stage in stages if self._config.test_episodes > 1 else []:
-            if not self._board.ever_cleared[STAGE_INDEX[str(stage)]]:
-                continue
-            further = [stage] * (self._config.test_episodes - 1)
-            results += self._play(further, seed=self._config.seed + FURTHER_SEEDS * (1 + STAGE_INDEX[str(stage)]))
+        results = self._play_test(_Phase.TEST)
         if self._ends:  # interrupted, not a whole test
             return
-        score = score_episodes(results, self._config.clear_rate)
-        if sort_key(score.to_json()) > sort_key(self._best_score):
-            described = {**score.to_json(), "test_episodes": self._config.test_episodes}
-            self._best = _Best(copy.deepcopy(self._model), described, agent_steps)
+        score = self._score(results, agent_steps)
+        confirmation: Score | None = None
+        counted = results
+        if self._is_better(score) or (self._passes(score) and not self._results.cleared_all):
+            confirmed = self._play_test(_Phase.CONFIRMATION, score)
+            if self._ends:
+                return
+            # What was never cleared needs no confirmation.
+            again = {result.stage for result in confirmed}
+            counted = [*confirmed, *(result for result in results if result.stage not in again)]
+            results = [*results, *confirmed]
+            confirmation = self._score(counted, agent_steps) if confirmed else None
+        final = confirmation or score
+        if self._is_better(final):
+            self._best = _Best(copy.deepcopy(self._model), final)
             for name, i in STAGE_INDEX.items():
-                self._board.best_cleared[i] = name in score.stages_cleared
+                self._results.best_cleared[i] = name in final.stages_passed
+        if self._passes(score) and confirmation is not None and self._passes(confirmation):
+            self._results.cleared_all.fill_(1)
         self._save_best()
-        self._publish(score, results, agent_steps)
+        self._publish(score, confirmation, results)
 
-    def _play(self, stages: list[Any], seed: int) -> list[EpisodeResult]:
+    def _play_test(self, phase: _Phase, score: Score | None = None) -> list[EpisodeResult]:
+        """Play every stage once, and further episodes of the stages that are cleared at times.
+
+        Args:
+            score: play only the stages that were cleared in it, each as often as a test does.
+        """
+        stages = self._config.test_stages()
+        if score is not None:
+            cleared = [stage for stage in stages if score.stages[str(stage)].cleared]
+            return self._play([planned for stage in cleared for planned in self._planned(phase, stage)])
+        results = self._play([self._planned(phase, stage)[0] for stage in stages])
+        for result in results:
+            if result.outcome == Outcome.CLEARED:
+                self._results.ever_cleared[STAGE_INDEX[result.stage]] = 1
+        often = [stage for stage in stages if self._results.ever_cleared[STAGE_INDEX[str(stage)]]]
+        return results + self._play([planned for stage in often for planned in self._planned(phase, stage)[1:]])
+
+    def _planned(self, phase: _Phase, stage: Stage) -> list[PlannedEpisode]:
+        """A stage's episodes in this test, with seeds that no other test of the run has and no worker ever."""
+        branch = (_EVALUATION, int(self._results.tests), phase, STAGE_INDEX[str(stage)])
+        seeds = np.random.SeedSequence(self._config.seed, spawn_key=branch).generate_state(self._config.test_episodes)
+        return [(stage, int(seed)) for seed in seeds]
+
+    def _play(self, episodes: list[PlannedEpisode]) -> list[EpisodeResult]:
         # In float32, whatever the workers compute in: as gym_eval.py plays.
-        return self._arena.play(self._model, stages, seed, stop=self._beat)
+        return self._evaluator.play(self._model, episodes, stop=self._beat)
+
+    def _score(self, results: list[EpisodeResult], agent_steps: int) -> Score:
+        return score_episodes(results, self._settings, self._config.clear_rate, agent_steps)
+
+    def _is_better(self, score: Score) -> bool:
+        """Whether weights with this score are to be the run's best; what can't be compared gives way to what is new."""
+        if self._best is None or not score.is_comparable_with(self._best.score):
+            return True
+        return score.is_better_than(self._best.score)
+
+    def _passes(self, score: Score) -> bool:
+        return len(score.stages_passed) == len(self._config.test_stages())
 
     def _beat(self) -> bool:
         """A sign of life before every step; returns whether to stop."""
         self._shared.control.heartbeats.beat(self._config.workers)
         return self._ends
 
-    @property
-    def _best_score(self) -> dict[str, Any]:
-        return self._best.score if self._best is not None else {}
-
     def _save_best(self) -> None:
-        """See that the best weights are in the run's folder, and in --save-model-dir unless those there are proven as good.
+        """See that the best weights are in the run's folder, and in --save-model-dir unless those there are as good or
+        can't be compared with them.
 
         After every test, since a disk may have been full or a folder gone.
         """
         self._unsaved = False
         if self._best is None:
             return
-        if sort_key(self._best.score) > sort_key(recorded_score(self._folder / BEST_NAME)):
+        score = self._best.score
+        own = read_score(self._folder / BEST_NAME)
+        if own is None or not score.is_comparable_with(own) or score.is_better_than(own):
             self._save(self._folder / BEST_NAME, self._best)
         shipped = weights_path(self._config.save_model_dir, self._config.env)
-        if _is_better_proven(self._best.score, recorded_score(shipped)):
+        there = read_score(shipped)
+        if there is None or score.is_better_than(there):
             self._save(shipped, self._best)
 
     def _save(self, path: Path, best: _Best) -> None:
         try:
-            save_weights(path, best.model, self._config.env, self._options, best.agent_steps, best.score)
+            save_weights(path, best.model, self._config.env, self._options, best.score.agent_steps, best.score)
         except OSError as error:
             self._unsaved = True
             say(f"a3g test: could not save the best weights to {path}: {error}")
 
-    def _publish(self, score: Score, results: list[EpisodeResult], agent_steps: int) -> None:
+    def _publish(self, score: Score, confirmation: Score | None, results: list[EpisodeResult]) -> None:
         """Write the scorecard and tell the launcher."""
-        for stage, rate in score.clear_rate:
-            row = self._board.stages[STAGE_INDEX[stage]]
+        for stage, scored in (confirmation or score).stages.items():
+            row = self._results.stages[STAGE_INDEX[stage]]
             episodes = [result for result in results if result.stage == stage]
             row[StageCount.EPISODES] += len(episodes)
             row[StageCount.CLEARED] += sum(result.outcome == Outcome.CLEARED for result in episodes)
             row[StageCount.FURTHEST] = max(float(row[StageCount.FURTHEST]), *(result.progress for result in episodes), 0)
-            row[StageCount.MEAN_PROGRESS] = sum(result.progress for result in episodes) / len(episodes)
-            row[StageCount.CLEAR_RATE] = rate
-        scorecard = {"agent_steps": agent_steps, "score": score.to_json(), "best": self._best_score, **results_to_json(results)}
+            row[StageCount.MEAN_PROGRESS] = scored.mean_progress
+            row[StageCount.CLEAR_RATE] = scored.clear_rate
+        scorecard = {
+            "test": score.to_json(),
+            "confirmation": confirmation.to_json() if confirmation is not None else None,
+            "best": self._best.score.to_json() if self._best is not None else None,
+            "episodes": [asdict(result) for result in results],
+        }
         try:
             write_atomically(self._folder / SCORECARD_NAME, json.dumps(scorecard, indent=1).encode())
         except OSError as error:
             say(f"a3g test: could not write the scorecard: {error}")
-        if score.num_cleared == len(self._config.test_stages()):
-            self._board.cleared_all.fill_(1)
-        self._board.agent_steps.fill_(agent_steps)
-        self._board.tests += 1
+        self._results.agent_steps.fill_(score.agent_steps)
+        self._results.tests += 1
 
 
 @dataclass(frozen=True)
 class _Best:
     """The best weights so far, kept in memory too: a disk may fail."""
 
-    model: Any
-    score: dict[str, Any]
-    agent_steps: int
+    model: PixelNetwork
+    score: Score
 
 
 def _load_best(path: Path) -> _Best | None:
     """The best weights in a file, None if there are none that can be read."""
     try:
         weights = load_weights(path)
-        return _Best(weights.build(), weights.score, weights.agent_steps) if weights.score else None
+        return _Best(weights.build(), weights.score) if weights.score is not None else None
     except UserError:
         return None
 
 
-def recorded_score(path: Path) -> dict[str, Any]:
-    """What the weights in a file scored; empty if there is none or it can't be read."""
+def read_score(path: Path) -> Score | None:
+    """What the weights in a file scored; None if there is no such file, it can't be read, or they were never tested."""
     try:
         return load_weights(path).score
     except UserError:
-        return {}
-
-
-def _is_better_proven(score: dict[str, Any], other: dict[str, Any]) -> bool:
-    """Whether a score is the better one when those of less thorough tests are not taken at their word.
-
-    One lucky episode shows a clear rate of 100%. So clear rates count at the lower end of their 95% interval, and
-    nothing is replaced by what was tested less.
-    """
-    if score.get("test_episodes", 1) < other.get("test_episodes", 1):
-        return False
-    return _proven_key(score) > _proven_key(other)
-
-
-def _proven_key(score: dict[str, Any]) -> tuple[int, float, float]:
-    cleared, _, progress = sort_key(score)
-    episodes = score.get("test_episodes", 1)
-    rates = score.get("clear_rate", {}).values()
-    return cleared, sum(wilson_interval(round(rate * episodes), episodes)[0] for rate in rates), progress
+        return None

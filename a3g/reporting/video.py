@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -47,6 +48,11 @@ class VideoWriter:
         for packet in self._stream.encode():
             self._container.mux(packet)
         self._container.close()
+
+    def abandon(self) -> None:
+        """Let go of a file that can't be written; what is in it is of no use."""
+        with contextlib.suppress(OSError):
+            self._container.close()
 
     def __enter__(self) -> VideoWriter:
         return self

@@ -19,9 +19,10 @@ import psutil
 from a3g.processes.checkpoint import checkpoints_in, load_progress, newest_good
 
 from a3g.errors import UserError
-from a3g.evaluation import sort_key
-from a3g.processes.tester import BEST_NAME, recorded_score
-from a3g.weights import weights_path
+from a3g.processes.checkpoint import checkpoints_in, load_progress, newest_good
+from a3g.processes.tester import BEST_NAME, read_score
+from a3g.runs.scores import Score
+from a3g.runs.weights import weights_path
 from tests.stress.faults import poison, run_processes
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -87,7 +88,7 @@ class Soak:
         self.log = (self.folder / "log.txt").open("ab")
         self.status: dict[str, Any] = {}
         self.begun = self.progressed_at = time.time()
-        self.best: dict[Path, tuple[int, float, float]] = {}
+        self.best: dict[Path, Score] = {}
         self.hindered: list[tuple[float, float]] = []  # times in which nothing could be saved, or was spoilt after it
         self.truncations = 0  # since the last start
         self.remembered_at = 0.0
@@ -149,11 +150,12 @@ class Soak:
     def look_at_best(self) -> None:
         """The best weights are never worse than they were, in the run's folder and where they are shipped."""
         for path in (self.run_folder / BEST_NAME, weights_path(self.folder / "models", ENV)):
-            score = sort_key(recorded_score(path))
-            if path in self.best:
-                self.check(score >= self.best[path], f"the best weights in {path} fell from {self.best[path]} to {score}")
-            if path.exists():
-                self.best[path] = max(score, self.best.get(path, score))
+            score, before = read_score(path), self.best.get(path)
+            if before is not None:
+                kept = score is not None and not before.is_better_than(score)
+                self.check(kept, f"the best weights in {path} fell from {before} to {score}")
+            if score is not None and (before is None or score.is_better_than(before)):
+                self.best[path] = score
 
     def check(self, kept: bool, otherwise: str) -> None:
         if not kept:

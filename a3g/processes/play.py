@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
+import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from a3g.algorithms import algorithm_class
+from a3g.command_line import to_json
 from a3g.config import EvalConfig
 from a3g.errors import UserError
-from a3g.evaluation import Arena, EpisodeResult, results_to_json, wilson_interval
-from a3g.files import looking_into, write_atomically
-from a3g.game.emulators import FRAMES_PER_SECOND, VISIBLE_HEIGHT, VISIBLE_WIDTH, Emulator, make_emulator
+from a3g.files import looking_into, standard_stream, write_output
+from a3g.game.emulators import FRAMES_PER_SECOND, VISIBLE_HEIGHT, VISIBLE_WIDTH, Emulator, resolve_emulator
 from a3g.game.rules import FrameHook, Outcome
-from a3g.game.stages import Stage
+from a3g.game.stages import WHOLE_GAME, Stage
+from a3g.processes.evaluation import Evaluator
 from a3g.processes.process import check_gpus, compute_on_one_core, prepare_device
 from a3g.reporting.video import VideoWriter
 from a3g.reporting.window import Window
-from a3g.weights import Weights, load_weights, weights_path
+from a3g.runs.playable import default_weights_path, find_weights
+from a3g.runs.scores import EpisodeResult, results_to_json, wilson_interval
+from a3g.runs.weights import Weights
 
 # More episodes than this are summed up by stage instead of listed.
 MAX_LISTED_EPISODES = 40
@@ -36,7 +44,7 @@ def evaluate(config: EvalConfig) -> int:
     Raises:
         UserError: if weights, engine, GPU, display or a folder to write into are missing.
     """
-    weights = _load(config)
+    weights_file, weights = _load(config)
     check_gpus((config.gpu_id,))
     device = prepare_device(config.gpu_id)
     compute_on_one_core()
@@ -59,49 +67,81 @@ def evaluate(config: EvalConfig) -> int:
         with looking_into(path):
             if path.is_dir():
                 raise UserError(f"Can't write the results to {path}: it is a folder.")
-    console = Console()
+    # A table has no place in between the results that a program reads.
+    console = Console(stderr=any(standard_stream(path) == 1 for path in json_paths))
+    results: dict[int, EpisodeResult] = {}
     with ExitStack() as stack:
         show = _Show(config, stages, monitor if config.new_gym_eval else config.log_dir / "videos")
         stack.callback(show.close)
-        arena = Arena(make_emulator(config.emulator), game, device)
+        evaluator = Evaluator(algorithm_class(weights.algorithm), config.emulator, game, device)
+        stack.callback(evaluator.close)
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         progress = stack.enter_context(Progress(*columns, console=console, transient=True))
         task = progress.add_task("playing", total=len(stages))
+        interrupted = stack.enter_context(_first_interrupt())
 
         def on_result(index: int, result: EpisodeResult) -> None:
+            results[index] = result
             show.end_episode()
             progress.advance(task)
 
-        results = arena.play(
+        evaluator.play(
             model,
-            stages,
-            config.seed,
+            ((stage, config.seed + i) for i, stage in enumerate(stages)),
             sample=config.sample,
             on_frame=show.hook_for if show.wanted else None,
             on_result=on_result,
+            stop=lambda: bool(interrupted),
         )
-    console.print(*_report(results, weights, config))
-    for path in show.videos:
-        console.print(f"video: {path}", highlight=False, soft_wrap=True)
+    ended = [results[i] for i in sorted(results)]
+    if interrupted:
+        console.print(f"Stopped: {len(ended)} of {len(stages)} episodes ended.")
+    if ended:
+        console.print(*_report(ended, weights, config))
+    for video in show.videos:
+        console.print(f"video: {video}", highlight=False, soft_wrap=True)
+    content = {
+        **results_to_json(ended),
+        "weights": {
+            "path": str(weights_file),
+            "env": weights.env_id,
+            "agent_steps": weights.agent_steps,
+            "network": dataclasses.asdict(weights.network),
+            "score": weights.score.to_json() if weights.score is not None else None,
+        },
+        "game": dataclasses.asdict(game),
+        "settings": {**to_json(config), "emulator": resolve_emulator(config.emulator)},
+    }
     for path in json_paths:
-        _write_json(path, results)
-    return 0
+        _write_json(path, content)
+    return 128 + signal.SIGINT if interrupted else 0
 
 
-def _load(config: EvalConfig) -> Weights:
-    """The weights to play with; a single stage falls back on the whole game's."""
-    if config.weights is not None:
-        weights = load_weights(config.weights)
-    else:
-        own, general = (weights_path(config.load_model_dir, env_id) for env_id in (config.env, "SuperMarioBros-v0"))
-        with looking_into(config.load_model_dir):
-            path = general if general.is_file() and not own.is_file() else own
-        weights = load_weights(path)
+@contextlib.contextmanager
+def _first_interrupt() -> Iterator[list[int]]:
+    """Collect a first Ctrl-C instead of ending by it; a second one ends the program at once."""
+    received: list[int] = []
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    previous = signal.signal(signal.SIGINT, handle)
+    try:
+        yield received
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+def _load(config: EvalConfig) -> tuple[Path, Weights]:
+    """The weights to play with and their file; a single stage falls back on the whole game's."""
+    path = config.weights or default_weights_path(config.load_model_dir, (config.env, WHOLE_GAME))
+    path, weights = find_weights(path)
     if config.hidden_size is not None and config.hidden_size != weights.network.hidden_size:
         raise UserError(
             f"The weights have --hidden-size {weights.network.hidden_size}, not {config.hidden_size}: leave it out."
         )
-    return weights
+    return path, weights
 
 
 class _Show:
@@ -112,6 +152,7 @@ class _Show:
         self._record = config.record_video or config.new_gym_eval
         self._window = Window("Super Mario Bros", FRAMES_PER_SECOND) if config.render else None
         self._video: VideoWriter | None = None
+        self._path = folder
         self.videos: list[Path] = []
         if self._record:
             _make_folder(folder)
@@ -122,32 +163,48 @@ class _Show:
 
     def hook_for(self, index: int) -> FrameHook | None:
         """What to do after every frame of episode `index`."""
-        actions: list[Callable[[Emulator], None]] = []
-        window = self._window
-        if window is not None and index % self._config.render_freq == 0:
-            actions.append(lambda emulator: window.show(emulator.rgb()))
+        watched = self._window is not None and not self._window.is_closed and index % self._config.render_freq == 0
         if self._record:
             name = self._stages[index] or self._config.env
             path = self._folder / f"{self._config.env}_{index:03}_{name}_seed{self._config.seed + index}.mp4"
-            video = self._video = VideoWriter(path, VISIBLE_HEIGHT, VISIBLE_WIDTH, frames_per_second=FRAMES_PER_SECOND)
-            self.videos.append(path)
-            actions.append(lambda emulator: video.add(emulator.rgb()))
+            with self._failing_without_end():
+                self._video = VideoWriter(path, VISIBLE_HEIGHT, VISIBLE_WIDTH, frames_per_second=FRAMES_PER_SECOND)
+                self._path = path
 
         def after_frame(emulator: Emulator) -> None:
-            for action in actions:
-                action(emulator)
+            if watched and self._window is not None:
+                self._window.show(emulator.rgb())
+            if self._video is not None:
+                with self._failing_without_end():
+                    self._video.add(emulator.rgb())
 
-        return after_frame if actions else None
+        return after_frame if watched or self._video is not None else None
 
     def end_episode(self) -> None:
-        if self._video is not None:
+        if self._video is None:
+            return
+        with self._failing_without_end():
             self._video.close()
+            self.videos.append(self._path)
             self._video = None
 
     def close(self) -> None:
         self.end_episode()
         if self._window is not None:
             self._window.close()
+
+    @contextlib.contextmanager
+    def _failing_without_end(self) -> Iterator[None]:
+        """What can't be written, on a full disk say, ends the videos and not the evaluation."""
+        try:
+            yield
+        except OSError as error:
+            reason = error.strerror or str(error)
+            print(f"gym_eval.py: Can't write the video, goes on without: {reason}.", file=sys.stderr)
+            if self._video is not None:
+                self._video.abandon()
+                self._path.unlink(missing_ok=True)
+            self._video, self._record = None, False
 
 
 def _report(results: Sequence[EpisodeResult], weights: Weights, config: EvalConfig) -> tuple[Table, str]:
@@ -203,9 +260,9 @@ def _make_folder(folder: Path) -> None:
         raise UserError(f"Can't write into the folder {folder}: {error.strerror}.") from error
 
 
-def _write_json(path: Path, results: Sequence[EpisodeResult]) -> None:
+def _write_json(path: Path, content: dict[str, Any]) -> None:
     try:
-        write_atomically(path, json.dumps(results_to_json(results), indent=1).encode())
+        write_output(path, json.dumps(content, indent=1).encode())
     except OSError as error:
         raise UserError(f"Can't write the results to {path}: {error.strerror}.") from error
     print(f"results: {path}", file=sys.stderr)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,11 +11,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from a3g.algorithms import algorithm_class
 from a3g.errors import UserError
 from a3g.files import Shapes, load_tensors, read_json, save_tensors
 from a3g.game.lane import GameOptions
 from a3g.network_spec import NetworkSpec
-from a3g.networks.actor_critic import ActorCritic
+from a3g.networks.pixel_network import PixelNetwork
+from a3g.runs.scores import Score
+
+# What trained the weights whose files do not say it.
+FIRST_ALGORITHM = "a3c"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,17 +28,19 @@ class Weights:
     """A weights file in memory."""
 
     env_id: str
+    algorithm: str
+    """What trained them, as in `a3g.algorithms.algorithm_class`; it knows their network."""
     network: NetworkSpec
     game: GameOptions
     """The game as it was trained on."""
-    score: dict[str, Any]
-    """What the tester found, see `a3g.evaluation.Score.to_json`; empty if never tested."""
+    score: Score | None
+    """What the tester found; None if they were never tested."""
     agent_steps: int
     tensors: dict[str, Tensor]
 
-    def build(self) -> ActorCritic:
+    def build(self) -> PixelNetwork:
         """The network with these weights, in evaluation mode on the CPU."""
-        model = ActorCritic(self.network)
+        model = algorithm_class(self.algorithm).build_model(self.network)
         model.load_state_dict(self.tensors)
         return model.eval()
 
@@ -45,7 +51,13 @@ def weights_path(folder: Path, env_id: str) -> Path:
 
 
 def save_weights(
-    path: Path, model: ActorCritic, env_id: str, game: GameOptions, agent_steps: int, score: dict[str, Any] | None = None
+    path: Path,
+    model: PixelNetwork,
+    env_id: str,
+    game: GameOptions,
+    agent_steps: int,
+    score: Score | None = None,
+    algorithm: str = FIRST_ALGORITHM,
 ) -> None:
     """Write a weights file; readers see the old file or the whole new one.
 
@@ -54,9 +66,10 @@ def save_weights(
     """
     metadata = {
         "env_id": env_id,
+        "algorithm": algorithm,
         "network": json.dumps(dataclasses.asdict(model.spec)),
         "game": json.dumps(dataclasses.asdict(game)),
-        "score": json.dumps(score or {}),
+        "score": json.dumps(score.to_json() if score is not None else {}),
         "agent_steps": str(agent_steps),
     }
     save_tensors(path, {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}, metadata)
@@ -72,7 +85,7 @@ def load_weights(path: Path) -> Weights:
 
     def check(shapes: Shapes, metadata: dict[str, str]) -> None:
         described.append(_described(metadata, path))
-        check_fit(shapes, described[0].network, path)
+        check_fit(shapes, described[0].algorithm, described[0].network, path)
 
     tensors, _ = load_tensors(path, "weights", check)
     for name, tensor in tensors.items():
@@ -89,9 +102,10 @@ def _described(metadata: dict[str, str], path: Path) -> Weights:
         spec, game = NetworkSpec(**network), GameOptions(**read_json(metadata, "game"))
         _check_kinds(spec)
         _check_kinds(game)
-        score = read_json(metadata, "score")
-        check_score(score)
-        return Weights(metadata["env_id"], spec, game, score, int(metadata["agent_steps"]), {})
+        found, agent_steps = read_json(metadata, "score"), int(metadata["agent_steps"])
+        score = Score.from_json(found, game, agent_steps) if found else None
+        algorithm = metadata.get("algorithm", FIRST_ALGORITHM)
+        return Weights(metadata["env_id"], algorithm, spec, game, score, agent_steps, {})
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"The weights file {path} has no usable description of its network ({error!r}).") from error
 
@@ -109,23 +123,7 @@ def _check_kinds(described: NetworkSpec | GameOptions) -> None:
             raise TypeError(f"{field.name} can't be {value!r:.50}")
 
 
-def check_score(score: dict[str, Any]) -> None:
-    """See that a score read from a file is one that `a3g.evaluation.sort_key` can order.
-
-    Raises:
-        KeyError, TypeError, ValueError: if not; an empty one is.
-    """
-    if not score:
-        return
-    rates = score["clear_rate"]
-    numbers = [score["mean_clear_rate"], score["mean_progress"], score.get("test_episodes", 1), *rates.values()]
-    if not all(type(number) in (int, float) and math.isfinite(number) for number in numbers):
-        raise ValueError("its score is not made of numbers")
-    if not all(isinstance(stage, str) for stage in (*score["stages_cleared"], *rates)):
-        raise TypeError("its score is not about stages")
-
-
-def check_fit(shapes: Mapping[str, tuple[int, ...]], network: NetworkSpec, path: Path) -> None:
+def check_fit(shapes: Mapping[str, tuple[int, ...]], algorithm: str, network: NetworkSpec, path: Path) -> None:
     """Compare the names and shapes of tensors with those of a network, without making it.
 
     Raises:
@@ -133,7 +131,8 @@ def check_fit(shapes: Mapping[str, tuple[int, ...]], network: NetworkSpec, path:
     """
     try:
         with torch.device("meta"):
-            expected = {name: tuple(tensor.shape) for name, tensor in ActorCritic(network).state_dict().items()}
+            model = algorithm_class(algorithm).build_model(network)
+            expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     except (RuntimeError, OverflowError) as error:
         reason = str(error).split("\n", maxsplit=1)[0]
         raise UserError(f"The weights file {path} has no usable description of its network ({reason}).") from error
