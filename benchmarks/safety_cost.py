@@ -30,7 +30,7 @@ WARM_UP_SECONDS = 15.0
 def strip() -> None:
     """Take safety out of the program, in this process; children import this file again and do the same."""
     from a3g.processes.gate import Gate
-    from a3g.processes.heartbeat import Heartbeats, Pulse
+    from a3g.processes.heartbeat import HeartbeatMonitor, Heartbeats
     from a3g.processes.saver import Saver
 
     @contextlib.contextmanager
@@ -40,7 +40,7 @@ def strip() -> None:
     changes: dict[type, dict[str, Any]] = {
         Gate: {"update": pass_freely, "enter_rollout": lambda self, worker: True, "leave_rollout": lambda self, worker: None},
         Heartbeats: {"beat": lambda self, process: None},
-        Pulse: {"silent_too_long": lambda self, now, limit: False},
+        HeartbeatMonitor: {"timed_out": lambda self, now, timeout: False},
         Saver: {"poll": lambda self, now: None, "check_health": lambda self, now: False},
     }
     for kind, methods in changes.items():

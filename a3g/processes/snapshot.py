@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
 from a3g.processes.shared import SharedCounters, SharedModel, TestBoard
+
+# Root mean square of the weights. That of a network that learns is far below 10; what is above this has diverged, and the
+# next forward pass may overflow, though every number is still finite.
+_LARGEST_MEAN_WEIGHT = 1e4
 
 
 def model_tensors(shared: SharedModel) -> dict[str, Tensor]:
@@ -28,13 +33,19 @@ def counter_tensors(counters: SharedCounters) -> dict[str, Tensor]:
 
 
 def is_sound(shared: SharedModel) -> bool:
-    """Whether all numbers of the shared model and optimizer are finite."""
-    return _are_finite(model_tensors(shared).values())
+    """Whether all numbers of the shared model and optimizer are finite, and the weights of a possible size."""
+    return _are_sound(model_tensors(shared))
 
 
-def _are_finite(tensors: Iterable[Tensor]) -> bool:
-    """A sum shows it and takes a millisecond or two."""
-    return all(bool(tensor.sum().isfinite()) for tensor in tensors)
+def weights_are_sound(weights: Tensor) -> bool:
+    """Whether a vector of weights is finite and of a possible size."""
+    mean = float(weights.norm()) / math.sqrt(weights.numel())
+    return mean <= _LARGEST_MEAN_WEIGHT  # false for nan
+
+
+def _are_sound(model: Mapping[str, Tensor]) -> bool:
+    """Sums show it and take a millisecond or two."""
+    return weights_are_sound(model["model.weights"]) and all(bool(tensor.sum().isfinite()) for tensor in model.values())
 
 
 class Snapshot:
@@ -48,14 +59,14 @@ class Snapshot:
         self._next = {name: torch.empty_like(tensor) for name, tensor in self._sources.items()}
 
     def take(self) -> bool:
-        """Copy everything as it is now, unless the copy of the model or optimizer holds numbers that are not finite.
+        """Copy everything as it is now, unless the copy of the model or optimizer is damaged.
 
         Returns:
             whether it is taken; else the snapshot is what it was
         """
         for name, source in self._sources.items():
             self._next[name].copy_(source)
-        if not _are_finite(self._next[name] for name in self._model):
+        if not _are_sound({name: self._next[name] for name in self._model}):
             return False
         self.tensors, self._next = self._next, self.tensors
         return True

@@ -22,7 +22,7 @@ from a3g.learning.precision import autocast, prepare_gpu_arithmetic, resolve_pre
 from a3g.learning.rollout import Rollout
 from a3g.processes.checkpoint import checkpoint_path, leaving_path, worker_path
 from a3g.processes.crossing import Crossing
-from a3g.processes.process import gpu_bytes, prepare_process, resident_bytes
+from a3g.processes.process import EXIT_DAMAGED_WEIGHTS, gpu_bytes, prepare_process, resident_bytes
 from a3g.processes.shared import (
     MOVING_AVERAGE_WEIGHT,
     Count,
@@ -32,6 +32,7 @@ from a3g.processes.shared import (
     make_optimizer,
     note_episode,
 )
+from a3g.processes.snapshot import weights_are_sound
 from a3g.processes.worker_state import load_worker_state, save_worker_state, worker_state
 from a3g.reporting.phases import Phase, PhaseClock
 from a3g.reporting.say import say
@@ -61,7 +62,12 @@ def run_worker(
             load_worker_state(worker_path(resumed_from, number), worker)
         except UserError as error:
             say(f"a3g train {number}: begins new games: {error}")
-    worker.run()
+    try:
+        worker.run()
+    except RuntimeError:
+        if weights_are_sound(worker.flat.values):
+            raise
+        sys.exit(EXIT_DAMAGED_WEIGHTS)  # nobody can act with them; the launcher restores the shared ones
     if worker.leaves:  # told by a signal of its own, not by the launcher
         sys.exit(128 + signal.SIGTERM)
 
