@@ -20,6 +20,7 @@ from torch import multiprocessing, nn
 from a3g.config import TrainConfig
 from a3g.files import load_tensors
 from a3g.learning.model import ActorCritic
+from a3g.processes.process_lock import ProcessLock
 from a3g.processes.shared import STAGE_INDEX, Count, Gauge, SharedCounters, SharedModel, StageCount
 from a3g.processes.worker import Worker, run_worker
 from a3g.reporting.metrics import read_curve
@@ -174,8 +175,11 @@ def test_workers_can_take_turns_with_a_lock() -> None:
     step, held = worker.optimizer.step, []
 
     def look(*arguments: Any) -> Any:
-        free = shared.turn.acquire(block=False)  # type: ignore[attr-defined]
-        held.append(not free)
+        assert isinstance(shared.turn, ProcessLock)
+        other = multiprocessing.get_context("fork").Process(target=lambda lock: os._exit(lock.is_free()), args=(shared.turn,))
+        other.start()
+        other.join()
+        held.append(not other.exitcode)
         return step(*arguments)
 
     worker.optimizer.step = look  # type: ignore[method-assign]

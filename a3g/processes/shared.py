@@ -16,6 +16,7 @@ from a3g.learning.flat import FlatModel
 from a3g.learning.model import ActorCritic
 from a3g.processes.gate import Gate
 from a3g.processes.heartbeat import Heartbeats
+from a3g.processes.process_lock import ProcessLock
 from a3g.reporting.phases import Phase
 from shared_optim import SharedAdam, SharedRMSprop, to_shared_memory
 
@@ -138,7 +139,7 @@ class SharedModel:
         self.turn: AbstractContextManager[object] = nullcontext()
         """Held while weights are changed and read: by default nobody waits for anybody (Hogwild)."""
         if not config.hogwild:
-            self.turn = torch.multiprocessing.get_context("spawn").Lock()
+            self.turn = ProcessLock()
         statistics = torch.stack((model.input_mean, model.input_variance, torch.tensor(1.0))).double()
         self.input_statistics = to_shared_memory(statistics)
         """float64 (3,): mean, variance and weight (in pictures) of the input normalisation."""
