@@ -415,7 +415,7 @@ def test_a_worker_that_keeps_dying_ends_the_run_with_a_reason(tmp_path: Path, st
             time.sleep(0.05)
     out, _ = run.finish(1)
     summary = summary_of(tmp_path / "logs" / "run")
-    assert summary["exit_reason"] == "a3g train 0 died 3 times in a row, at last by SIGKILL"
+    assert summary["exit_reason"] == "a3g train 0 died 3 times in a row; the last time it died by SIGKILL"
     assert summary["restarts"] == 2
     assert newest_checkpoint(tmp_path / "logs" / "run").exists()
     assert out.count("started again") == 2
