@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
 
 BARE = "--without-safety"
 # Left out at the beginning of a run: processes do not begin at the same moment.
@@ -29,9 +30,8 @@ WARM_UP_SECONDS = 15.0
 def strip() -> None:
     """Take safety out of the program, in this process; children import this file again and do the same."""
     from a3g.processes.gate import Gate
+    from a3g.processes.heartbeat import HeartbeatMonitor, Heartbeats
     from a3g.processes.saver import Saver
-
-    from a3g.processes.heartbeat import Heartbeats, Pulse
 
     @contextlib.contextmanager
     def pass_freely(self: Gate, worker: int) -> Iterator[None]:
@@ -40,7 +40,7 @@ def strip() -> None:
     changes: dict[type, dict[str, Any]] = {
         Gate: {"update": pass_freely, "enter_rollout": lambda self, worker: True, "leave_rollout": lambda self, worker: None},
         Heartbeats: {"beat": lambda self, process: None},
-        Pulse: {"silent_too_long": lambda self, now, limit: False},
+        HeartbeatMonitor: {"timed_out": lambda self, now, timeout: False},
         Saver: {"poll": lambda self, now: None, "check_health": lambda self, now: False},
     }
     for kind, methods in changes.items():
@@ -58,7 +58,7 @@ def measure(bare: bool, seconds: float, training: list[str], interval: float) ->
     from a3g.reporting.metrics import read_curve
 
     with tempfile.TemporaryDirectory(prefix="a3g-cost-") as folder:
-        script = ["-m", "benchmarks.safety_cost", BARE] if bare else [str(ROOT / "main.py")]
+        script = [str(Path(__file__).resolve()), BARE] if bare else [str(ROOT / "main.py")]
         command = [sys.executable, *script, *training, "--log-dir", folder, "--save-model-dir", folder, "--run-name", "run"]
         command += ["--max-minutes", str((WARM_UP_SECONDS + seconds) / 60), "--checkpoint-interval", str(interval)]
         subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)

@@ -30,9 +30,17 @@ from a3g.processes.heartbeat import LAUNCHER_SLEPT_SECONDS, STARTING_TIMES, Hear
 from a3g.processes.launcher import _stop_signals
 from a3g.processes.prepare import prepare_run
 from a3g.processes.process import prepare_process
+from a3g.processes.checkpoint import Progress, checkpoint_path, checkpoints_in, load_progress, newest_good, worker_path
+from a3g.processes.gate import Gate
+from a3g.processes.heartbeat import LAUNCHER_SLEPT_SECONDS, STARTING_FACTOR, HeartbeatMonitor, Heartbeats
+from a3g.processes.launcher import _stop_signals
+from a3g.processes.prepare import prepare_run
+from a3g.processes.process import EXIT_DAMAGED_WEIGHTS, prepare_process
+from a3g.processes.shared import Gauge
+from a3g.processes.snapshot import Snapshot, is_sound
 from a3g.processes.supervisor import (
     LONGEST_DELAY_SECONDS,
-    MAX_FRUITLESS_DEATHS,
+    MAX_DEATHS_WITHOUT_WORK,
     MAX_QUICK_DEATHS,
     QUICK_DEATH_SECONDS,
     RETRY_SECONDS,
@@ -57,31 +65,31 @@ fork = multiprocessing.get_context("fork")
 
 def test_a_process_is_missed_when_its_heart_stands_still() -> None:
     heartbeats = Heartbeats(2)
-    pulse = Pulse(heartbeats, 1)
-    pulse.restart(100.0)
-    assert not pulse.has_beaten
-    assert not pulse.silent_too_long(103.0, limit=1.0)  # it only starts
+    monitor = HeartbeatMonitor(heartbeats, 1)
+    monitor.restart(100.0)
+    assert not monitor.has_beaten
+    assert not monitor.timed_out(103.0, timeout=1.0)  # it only starts
     heartbeats.beat(1)
-    assert not pulse.silent_too_long(104.0, limit=1.0)
-    assert pulse.has_beaten
+    assert not monitor.timed_out(104.0, timeout=1.0)
+    assert monitor.has_beaten
     heartbeats.beat(0)  # another's
-    assert not pulse.silent_too_long(105.0, limit=1.0)
-    assert pulse.silent_too_long(105.1, limit=1.0)
-    pulse.restart(106.0)
-    for second in range(int(STARTING_TIMES)):
-        assert not pulse.silent_too_long(107.0 + second, limit=1.0)
-    assert pulse.silent_too_long(107.5 + STARTING_TIMES, limit=1.0)
+    assert not monitor.timed_out(105.0, timeout=1.0)
+    assert monitor.timed_out(105.1, timeout=1.0)
+    monitor.restart(106.0)
+    for second in range(int(STARTING_FACTOR)):
+        assert not monitor.timed_out(107.0 + second, timeout=1.0)
+    assert monitor.timed_out(107.5 + STARTING_FACTOR, timeout=1.0)
 
 
 def test_a_launcher_that_was_stopped_itself_misses_nobody() -> None:
     heartbeats = Heartbeats(1)
-    pulse = Pulse(heartbeats, 0)
-    pulse.restart(0.0)
+    monitor = HeartbeatMonitor(heartbeats, 0)
+    monitor.restart(0.0)
     heartbeats.beat(0)
-    assert not pulse.silent_too_long(1.0, limit=10.0)
-    assert not pulse.silent_too_long(1.0 + 100 * LAUNCHER_SLEPT_SECONDS, limit=10.0)
+    assert not monitor.timed_out(1.0, timeout=10.0)
+    assert not monitor.timed_out(1.0 + 100 * LAUNCHER_SLEPT_SECONDS, timeout=10.0)
     for second in range(12):
-        silent = pulse.silent_too_long(2.0 + 100 * LAUNCHER_SLEPT_SECONDS + second, limit=10.0)
+        silent = monitor.timed_out(2.0 + 100 * LAUNCHER_SLEPT_SECONDS + second, timeout=10.0)
     assert silent
 
 
@@ -110,8 +118,8 @@ class Team:
             process.start()
             return process
 
-        child = Child("a3g train 0", start, Pulse(self.heartbeats, 0), self.work, on_death=lambda process: excused)
-        self.supervisor = Supervisor([child], silence_limit=5.0)
+        child = Child("a3g train 0", start, HeartbeatMonitor(self.heartbeats, 0), self.work, on_death=lambda process: excused)
+        self.supervisor = Supervisor([child], heartbeat_timeout=5.0)
         self.supervisor.start(self.now)
 
     def work(self) -> int:
@@ -143,12 +151,14 @@ class Team:
 
 
 def test_a_child_that_dies_before_it_has_done_anything_ends_the_run_soon() -> None:
-    team = Team(die, 3)
-    for _ in range(MAX_FRUITLESS_DEATHS - 1):
+    team = Team(die, 17)
+    for _ in range(MAX_DEATHS_WITHOUT_WORK - 1):
         assert team.live_until_death(1.0) is None
         team.wait_for_restart()
-    assert team.live_until_death(1.0) == "a3g train 0 died 3 times in a row, at last by exit code 3, with what it printed above"
-    assert team.supervisor.restarts == MAX_FRUITLESS_DEATHS - 1
+    assert team.live_until_death(1.0) == (
+        "a3g train 0 died 3 times in a row; the last time it died by exit code 17 (see its output above)"
+    )
+    assert team.supervisor.restarts == MAX_DEATHS_WITHOUT_WORK - 1
 
 
 def test_a_child_that_works_and_dies_is_started_again_later_and_later() -> None:
@@ -175,7 +185,7 @@ def test_deaths_far_apart_are_no_series() -> None:
 
 def test_deaths_that_were_not_the_childs_fault_are_no_reason_to_give_up() -> None:
     team = Team(die, 1, excused=True)
-    for _ in range(MAX_FRUITLESS_DEATHS + 1):
+    for _ in range(MAX_DEATHS_WITHOUT_WORK + 1):
         assert team.live_until_death(1.0) is None
         team.wait_for_restart()
 
@@ -197,7 +207,7 @@ def test_a_silent_child_is_killed_and_started_again() -> None:
         team.now = second
         team.supervisor.check(second)
     assert process.exitcode == -signal.SIGKILL
-    assert team.supervisor.messages == ["a3g train 0 died by being silent for 5 s or longer, and was killed; started again"]
+    assert team.supervisor.messages == ["a3g train 0 gave no sign of life for 5 s and was killed; started again"]
     team.wait_for_restart()
     assert team.child.process is not None
     team.child.process.kill()
@@ -222,10 +232,10 @@ def test_a_child_that_waits_for_a_processor_does_not_hang_but_one_that_computes_
             team.now += 1.0
             team.supervisor.check(team.now)
 
-    team.supervisor.silence_limit = 100.0
+    team.supervisor.heartbeat_timeout = 100.0
     let_pass(2_000)  # long after, but it has had next to no time to compute
     assert process.is_alive()
-    team.supervisor.silence_limit = 0.2
+    team.supervisor.heartbeat_timeout = 0.2
     while times().user < 1.0:
         time.sleep(0.1)
     let_pass(1)
@@ -257,7 +267,7 @@ def test_a_child_that_can_not_be_started_is_tried_again() -> None:
         process.start()
         return process
 
-    supervisor = Supervisor([Child("a3g test", start, Pulse(Heartbeats(1), 0), lambda: 0)], silence_limit=5.0)
+    supervisor = Supervisor([Child("a3g test", start, HeartbeatMonitor(Heartbeats(1), 0), lambda: 0)], heartbeat_timeout=5.0)
     supervisor.start(0.0)
     assert supervisor.check(RETRY_SECONDS - 1.0) is None
     assert len(started) == 1
@@ -289,7 +299,8 @@ def test_a_childs_words_that_go_nowhere_are_not_its_end() -> None:
 def test_nohup_holds(handler: signal.Handlers, heard: list[signal.Signals]) -> None:
     before = signal.signal(signal.SIGHUP, handler)
     try:
-        with _stop_signals() as received:
+        received: list[signal.Signals] = []
+        with _stop_signals(received):
             if signal.getsignal(signal.SIGHUP) != signal.SIG_DFL:  # else it would be the tests' end
                 signal.raise_signal(signal.SIGHUP)
         assert received == heard
@@ -299,13 +310,14 @@ def test_nohup_holds(handler: signal.Handlers, heard: list[signal.Signals]) -> N
 
 
 def test_ends_in_words() -> None:
-    assert describe_exit(1, None) == "exit code 1, with what it printed above"
-    assert describe_exit(255, None) == "exit code 255, with what it printed above"
-    assert describe_exit(-40, None) == "signal 40"  # a real-time signal has no name
-    assert describe_exit(143, None) == "SIGTERM"
-    assert describe_exit(-9, True) == "SIGKILL of the kernel: out of memory"
-    assert describe_exit(-9, False) == "SIGKILL"
-    assert describe_exit(-9, None) == "SIGKILL (out of memory?)"
+    assert describe_exit(1, None) == "died by exit code 1 (see its output above)"
+    assert describe_exit(255, None) == "died by exit code 255 (see its output above)"
+    assert describe_exit(-40, None) == "died by signal 40"  # a real-time signal has no name
+    assert describe_exit(143, None) == "died by SIGTERM"
+    assert describe_exit(-9, True) == "died by SIGKILL of the kernel: out of memory"
+    assert describe_exit(-9, False) == "died by SIGKILL"
+    assert describe_exit(-9, None) == "died by SIGKILL (out of memory?)"
+    assert describe_exit(EXIT_DAMAGED_WEIGHTS, None) == "ended because the shared weights were damaged"
 
 
 # -- the gate
@@ -498,13 +510,26 @@ def test_a_single_worker_that_could_not_save_its_part_is_asked_again(office: Off
     office.begin()
     office.run.counters.heartbeats.beat(0)  # it plays again
     office.finish()
-    assert "the worker went on without having saved its games" in office.saver.trouble
+    assert "the worker could not save its games" in office.saver.trouble
     assert office.files == []
     office.begin().write_bytes(b"games")
     office.run.counters.heartbeats.beat(0)
     office.finish()
     assert office.saver.trouble == ""
     assert office.files == ["checkpoint-000002.safetensors", "checkpoint-000002.worker-0.safetensors"]
+
+
+def test_why_a_single_workers_games_were_not_saved_is_said(office: Office) -> None:
+    office.begin()
+    process = psutil.Process()
+    before = process.rlimit(psutil.RLIMIT_FSIZE)
+    process.rlimit(psutil.RLIMIT_FSIZE, (100, before[1]))
+    try:
+        office.run.counters.heartbeats.beat(0)  # it plays again
+        office.finish()
+    finally:
+        process.rlimit(psutil.RLIMIT_FSIZE, before)
+    assert office.saver.trouble == "the worker could not save its games: File too large"
 
 
 def test_a_run_that_stops_writes_nothing_without_the_workers_part(office: Office) -> None:
@@ -638,10 +663,10 @@ def test_a_run_lives_through_stopped_and_terminated_processes_damage_and_a_lost_
     run.process.send_signal(signal.SIGTERM)
     out, _ = run.finish(128 + signal.SIGTERM)
     for words in (
-        "a3g train 0 died by being silent for 15 s or longer, and was killed; started again",
+        "a3g train 0 gave no sign of life for 15 s and was killed; started again",
         "a3g train 1 died by SIGTERM; started again",
-        "were damaged (not finite): taken back to the last checkpoint",
-        "could not save a checkpoint, training goes on: [Errno 27] File too large",
+        "were damaged (not finite, or far too large): restored from the last checkpoint",
+        "could not save a checkpoint, training goes on: File too large",
         "checkpoints can be saved again",
     ):
         assert words in out, out
@@ -698,7 +723,7 @@ def test_a_run_whose_end_can_not_be_saved_does_not_claim_it(tmp_path: Path, star
     run.wait_for((folder / "config.json").exists)
     psutil.Process(run.process.pid).rlimit(psutil.RLIMIT_FSIZE, (100, psutil.RLIM_INFINITY))
     out, err = run.finish(1)
-    assert "the run's end could not be saved, what there is ends with the checkpoint before: [Errno 27] File too large" in out
+    assert "the run's end could not be saved, what there is ends with the checkpoint before: File too large" in out
     assert "training goes on" not in out
     assert "Traceback" not in err
     assert not checkpoints_in(folder)
@@ -711,7 +736,7 @@ from a3g.processes import supervisor
 from main import main
 
 if __name__ == "__main__":
-    supervisor.STOP_PATIENCE_SECONDS = supervisor.STOP_KILL_SECONDS = 0.5
+    supervisor.STOP_TIMEOUT_SECONDS = supervisor.STOP_KILL_SECONDS = 0.5
     BaseProcess.kill = lambda process: None
     sys.exit(main(sys.argv[1:]))
 """

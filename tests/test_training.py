@@ -21,6 +21,9 @@ from torch import multiprocessing, nn
 
 from a3g.config import TrainConfig
 from a3g.files import load_tensors
+from a3g.learning.model import ActorCritic
+from a3g.processes.process_lock import ProcessLock
+from a3g.processes.shared import STAGE_INDEX, Count, Gauge, SharedCounters, SharedModel, StageCount
 from a3g.processes.worker import Worker, run_worker
 from a3g.reporting.metrics import read_curve
 from tests.running import PATIENCE_SECONDS, ROOT, SMALL, SUMMARY_KEYS, Start, arguments, newest_checkpoint, summary_of
@@ -174,8 +177,11 @@ def test_workers_can_take_turns_with_a_lock() -> None:
     step, held = worker.optimizer.step, []
 
     def look(*arguments: Any) -> Any:
-        free = shared.turn.acquire(block=False)  # type: ignore[attr-defined]
-        held.append(not free)
+        assert isinstance(shared.turn, ProcessLock)
+        other = multiprocessing.get_context("fork").Process(target=lambda lock: os._exit(lock.is_free()), args=(shared.turn,))
+        other.start()
+        other.join()
+        held.append(not other.exitcode)
         return step(*arguments)
 
     worker.optimizer.step = look  # type: ignore[method-assign]
@@ -411,7 +417,7 @@ def test_a_worker_that_keeps_dying_ends_the_run_with_a_reason(tmp_path: Path, st
             time.sleep(0.05)
     out, _ = run.finish(1)
     summary = summary_of(tmp_path / "logs" / "run")
-    assert summary["exit_reason"] == "a3g train 0 died 3 times in a row, at last by SIGKILL"
+    assert summary["exit_reason"] == "a3g train 0 died 3 times in a row; the last time it died by SIGKILL"
     assert summary["restarts"] == 2
     assert newest_checkpoint(tmp_path / "logs" / "run").exists()
     assert out.count("started again") == 2

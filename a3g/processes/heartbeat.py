@@ -6,9 +6,9 @@ import torch
 
 from a3g.networks.shared_optim import to_shared_memory
 
-# Until its first beat a process imports, builds its network and starts its games.
-STARTING_TIMES = 10.0
-# Longer between two looks means that the launcher itself was stopped, and its children perhaps with it.
+# Before its first beat a process imports, builds its network and starts its games: it has so many times as long for that.
+STARTING_FACTOR = 10.0
+# More seconds between two checks mean that the launcher itself was stopped, and its children perhaps with it.
 LAUNCHER_SLEPT_SECONDS = 5.0
 
 
@@ -25,7 +25,7 @@ class Heartbeats:
         return int(self._beats[process])
 
 
-class Pulse:
+class HeartbeatMonitor:
     """The launcher's view of one process's heartbeat, by the launcher's own clock."""
 
     def __init__(self, heartbeats: Heartbeats, process: int) -> None:
@@ -35,19 +35,24 @@ class Pulse:
     def restart(self, now: float) -> None:
         """The process starts now."""
         self._first = self._last = self._heartbeats.count(self._process)
-        self._heard_at = self._looked_at = now
+        self._last_beat_at = self._checked_at = now
 
     @property
     def has_beaten(self) -> bool:
-        """Whether the process has given a sign of life since its start."""
+        """Whether there was a heartbeat since the process was started."""
         return self._heartbeats.count(self._process) != self._first
 
-    def silent_too_long(self, now: float, limit: float) -> bool:
-        """Whether the process has been silent for `limit` seconds, or for STARTING_TIMES as long since its start."""
+    def timed_out(self, now: float, timeout: float) -> bool:
+        """Whether there was no heartbeat for `timeout` seconds, or STARTING_FACTOR times as long since the start.
+
+        Args:
+            now: a monotonic clock, in seconds.
+            timeout: seconds.
+        """
         beats = self._heartbeats.count(self._process)
         if beats != self._last:
-            self._last, self._heard_at = beats, now
-        elif now - self._looked_at > LAUNCHER_SLEPT_SECONDS:
-            self._heard_at += now - self._looked_at
-        self._looked_at = now
-        return now - self._heard_at > limit * (1.0 if self.has_beaten else STARTING_TIMES)
+            self._last, self._last_beat_at = beats, now
+        elif now - self._checked_at > LAUNCHER_SLEPT_SECONDS:
+            self._last_beat_at += now - self._checked_at
+        self._checked_at = now
+        return now - self._last_beat_at > timeout * (1.0 if self.has_beaten else STARTING_FACTOR)

@@ -1,9 +1,10 @@
-"""Starts and stops the processes of a run, and keeps its counters. Knows nothing about learning."""
+"""Starts and stops the processes of a run, and says how it goes. Knows nothing about learning."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import signal
 import sys
 import time
@@ -11,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from multiprocessing import resource_tracker
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -19,11 +21,12 @@ import torch
 from torch import multiprocessing
 
 from a3g.config import TrainConfig
-from a3g.files import remove_remains
+from a3g.files import remove_remains, write_atomically
 from a3g.processes.counters import Count
-from a3g.processes.heartbeat import Pulse
+from a3g.processes.divergence import DivergenceMonitor
+from a3g.processes.heartbeat import HeartbeatMonitor
 from a3g.processes.prepare import prepare_run
-from a3g.processes.process import STOP_SIGNALS, compute_on_one_core, describe_computing, describe_gpus
+from a3g.processes.process import EXIT_DAMAGED_WEIGHTS, STOP_SIGNALS, compute_on_one_core, describe_computing, describe_gpus
 from a3g.processes.run_statistics import Run, read_status, write_summary
 from a3g.processes.supervisor import Child, Supervisor
 from a3g.processes.tester import Tester, run_tester
@@ -31,16 +34,16 @@ from a3g.processes.worker import make_worker, run_worker
 from a3g.reporting.display import RunDisplay
 from a3g.reporting.say import say
 from a3g.reporting.status import RunStatus
-from a3g.runs.paths import leaving_path
+from a3g.runs.paths import leaving_path, worker_path
 from a3g.runs.saver import Saver
 from a3g.runs.snapshot import Snapshot
 
 POLL_SECONDS = 0.2
 URGENT_POLL_SECONDS = 0.002
-# Updates that were left out are spoken of this often at most; they are counted all the time.
+# How many updates were left out is said this often at most; they are counted all the time.
 SKIPPED_SECONDS = 60.0
-# The tester gives way to the workers, and may get next to nothing of a busy machine.
-TESTER_PATIENCE = 5.0
+# The tester gives way to the workers and may get next to nothing of a busy machine: it may be silent for longer.
+TESTER_TIMEOUT_FACTOR = 5.0
 # Exit codes beside 0 (the run's goal reached) and 2 (a user's mistake), as shells use them: 128 + signal number.
 EXIT_FAILURE = 1
 
@@ -68,12 +71,18 @@ class _Launcher:
     def __init__(self, run: Run) -> None:
         self.run_ = run
         self._context = multiprocessing.get_context("spawn")
-        children = [self._tester(), *(self._worker(i) for i in range(run.config.workers))]
-        self._supervisor = Supervisor(children, run.config.heartbeat_timeout, run.shared.counters.note_restart)
         counters = run.shared.counters
+        self._workers = [self._worker(i) for i in range(run.config.workers)]
+        children = [self._tester(), *self._workers]
+        self._signals: list[signal.Signals] = []
+        timeout = run.config.heartbeat_timeout
+        self._supervisor = Supervisor(children, timeout, counters.note_restart, lambda: bool(self._signals))
         self._display = RunDisplay(run.config, run.folder, counters.earlier_seconds, counters.agent_steps)
         self._last_trouble = ""
-        self._skipped, self._skipped_at = run.shared.counters.total(Count.SKIPPED_UPDATES), time.monotonic()
+        now, updates, skipped = time.monotonic(), counters.total(Count.UPDATES), counters.total(Count.SKIPPED_UPDATES)
+        self._skipped, self._skipped_at = skipped, now
+        self._divergence = DivergenceMonitor(run.config.lr, now, updates, skipped)
+        self._diverged, self._restored_before = False, counters.restored
         self._saver = _make_saver(run, self._say)
 
     def run(self) -> int:
@@ -81,24 +90,27 @@ class _Launcher:
         reason, failed = "stopped by an error", True
         # Children must not make threads of their own: one process, one core.
         os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1")
-        with _stop_signals() as self._signals:
+        with _stop_signals(self._signals), self._display:
             try:
                 if self.run_.resumed_from is None:  # from now on there is something to go on with
                     self._saver.save_at_once()
                 self._supervisor.start(time.monotonic())
-                with self._display:
-                    reason, failed = self._watch()
+                reason, failed = self._watch()
             finally:
                 self._say_messages()
+                self._display.say(f"{reason}: stopping, saving")
                 self.run_.shared.control.stop.fill_(1)
                 self.run_.shared.control.barrier.release()
                 all_ended = self._supervisor.join()
                 self._say_messages()
-                saved = self._saver.save_the_end()
+                saved = self._save_the_end()
                 write_summary(self.run_, reason)
+                self._display.finish(self._status())
             if not failed and _test_at_end(self.run_, self._signals):
                 write_summary(self.run_, reason)
         self._display.say_end(self._status(), reason)
+        if saved and not _reached_its_goal(self._signals, failed, reason):
+            self._display.say(f"go on with it by: {resume_command(self.run_.folder)}")
         code = _exit_code(self._signals, saved, failed)
         if not all_ended:  # `multiprocessing` would wait for them for ever
             sys.stdout.flush()
@@ -119,6 +131,8 @@ class _Launcher:
             if not self._saver.is_urgent:
                 self._say_skipped(now)
                 self._display.update(self._status())
+            if trouble is None:
+                trouble = self._check_divergence(now)
             if trouble is not None:
                 return trouble, True
             if self._supervisor.all_finished("a3g train"):
@@ -127,6 +141,31 @@ class _Launcher:
                 return "cleared every stage asked for", False
             if config.max_minutes and self.run_.shared.counters.seconds_since_first_step >= 60 * config.max_minutes:
                 return f"max_minutes {config.max_minutes:g} reached", False
+
+    def _check_divergence(self, now: float) -> str | None:
+        counters = self.run_.shared.counters
+        updates, skipped = counters.total(Count.UPDATES), counters.total(Count.SKIPPED_UPDATES)
+        trouble = self._divergence.check(now, updates, skipped, counters.restored - self._restored_before)
+        self._diverged = trouble is not None
+        return trouble
+
+    def _save_the_end(self) -> bool:
+        """Returns whether the run can be gone on with from where it ended, or from the last good checkpoint."""
+        if self._diverged:
+            self._saver.end_without_saving()
+            return True
+        self._keep_games_of_unstarted_workers()
+        return self._saver.save_the_end()
+
+    def _keep_games_of_unstarted_workers(self) -> None:
+        """Workers that were stopped before their first step keep the games that they were to go on with."""
+        run = self.run_
+        if run.resumed_from is None:
+            return
+        for number, child in enumerate(self._workers):
+            if child.restarts == 0 and not child.monitor.has_beaten:
+                with contextlib.suppress(OSError):  # the worker begins new games then, and says so
+                    write_atomically(leaving_path(run.folder, number), worker_path(run.resumed_from, number).read_bytes())
 
     def _status(self) -> RunStatus:
         return read_status(self.run_, self._saver.status(), self._last_trouble)
@@ -151,7 +190,7 @@ class _Launcher:
         """Clear up after a process; returns whether damaged weights may have been its end."""
         with contextlib.suppress(OSError):
             remove_remains(self.run_.folder)
-        return self._saver.check_health(time.monotonic())
+        return self._saver.check_health(time.monotonic()) or process.exitcode == EXIT_DAMAGED_WEIGHTS
 
     def _tester(self) -> Child:
         run, heartbeats, number = self.run_, self.run_.shared.control.heartbeats, self.run_.config.workers
@@ -159,8 +198,8 @@ class _Launcher:
         def start(restarts: int) -> Any:
             return self._spawn("a3g test", run_tester, (run.config, run.shared, run.folder))
 
-        pulse = Pulse(heartbeats, number)
-        return Child("a3g test", start, pulse, lambda: heartbeats.count(number), TESTER_PATIENCE, self._after_death)
+        monitor = HeartbeatMonitor(heartbeats, number)
+        return Child("a3g test", start, monitor, lambda: heartbeats.count(number), TESTER_TIMEOUT_FACTOR, self._after_death)
 
     def _worker(self, number: int) -> Child:
         run, counters, control, title = self.run_, self.run_.shared.counters, self.run_.shared.control, f"a3g train {number}"
@@ -178,8 +217,8 @@ class _Launcher:
                 leaving_path(run.folder, number).unlink(missing_ok=True)
             return self._after_death(process)
 
-        pulse = Pulse(control.heartbeats, number)
-        return Child(title, start, pulse, lambda: int(counters.counts[number, Count.AGENT_STEPS]), on_death=clear_up)
+        monitor = HeartbeatMonitor(control.heartbeats, number)
+        return Child(title, start, monitor, lambda: int(counters.counts[number, Count.AGENT_STEPS]), on_death=clear_up)
 
     def _spawn(self, title: str, target: Any, arguments: tuple[Any, ...]) -> Any:
         process = self._context.Process(target=target, args=arguments, name=title, daemon=True)
@@ -203,16 +242,20 @@ def _train_serially(run: Run) -> int:
     worker = make_worker(0, run.config, shared, device, shared.counters.resumed, run.folder, run.resumed_from)
     saver = _make_saver(run, lambda message: say(f"a3g: {message}"))
     reason = "stopped by an error"
-    with _stop_signals(lambda: shared.control.stop.fill_(1)) as received:
+    received: list[signal.Signals] = []
+    with _stop_signals(received, lambda: shared.control.stop.fill_(1)):
         try:
             worker.run()
             reason = received[0].name if received else f"total_steps {run.config.total_steps} reached"
         finally:
+            say(f"a3g: {reason}: stopping, saving")
             shared.control.stop.fill_(1)
             saved = saver.save_the_end()
             write_summary(run, reason)
         if _test_at_end(run, received):
             write_summary(run, reason)
+        if saved and received:
+            say(f"a3g: go on with it by: {resume_command(run.folder)}")
     return _exit_code(received, saved)
 
 
@@ -249,6 +292,17 @@ def _test_at_end(run: Run, signals: list[signal.Signals]) -> bool:
     return True
 
 
+def resume_command(folder: Path) -> str:
+    """The command that goes on with a run."""
+    name = folder.name if folder.parent == TrainConfig.log_dir else str(folder)
+    return f"python main.py --resume {shlex.quote(name)}"
+
+
+def _reached_its_goal(signals: list[signal.Signals], failed: bool, reason: str) -> bool:
+    """Whether there is nothing left to do; a run that only used up its minutes goes on for as many more."""
+    return not signals and not failed and not reason.startswith("max_minutes")
+
+
 def _exit_code(signals: list[signal.Signals], saved: bool, failed: bool = False) -> int:
     if signals and saved:
         return 128 + signals[0]
@@ -256,9 +310,13 @@ def _exit_code(signals: list[signal.Signals], saved: bool, failed: bool = False)
 
 
 @contextlib.contextmanager
-def _stop_signals(on_signal: Callable[[], Any] = lambda: None) -> Iterator[list[signal.Signals]]:
-    """Collect the signals that tell a run to stop, instead of ending by them; the first is the one that counts."""
-    received: list[signal.Signals] = []
+def _stop_signals(received: list[signal.Signals], on_signal: Callable[[], Any] = lambda: None) -> Iterator[None]:
+    """Collect the signals that tell a run to stop, instead of ending by them; the first is the one that counts.
+
+    Args:
+        received: the signals are appended to it.
+        on_signal: called after each.
+    """
 
     def handle(number: int, frame: FrameType | None) -> None:
         received.append(signal.Signals(number))
@@ -267,7 +325,7 @@ def _stop_signals(on_signal: Callable[[], Any] = lambda: None) -> Iterator[list[
     unheard = {signal.SIGHUP} if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else set()  # under nohup
     previous = {number: signal.signal(number, handle) for number in STOP_SIGNALS if number not in unheard}
     try:
-        yield received
+        yield
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)

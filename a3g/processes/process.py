@@ -22,6 +22,9 @@ from a3g.reporting.say import make_output_patient
 # What tells a run to stop: Ctrl-C, what schedulers send before they take the machine away, a terminal that is closed.
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 
+# Exit code of a worker that got damaged weights from the shared model and could not act with them.
+EXIT_DAMAGED_WEIGHTS = 3
+
 # mallopt(3): options by their numbers in <malloc.h>, and what they are set to. Blocks of more than 32 MB, the most that
 # older glibc takes here, still come from the kernel and go back to it; bfloat16 activations are smaller.
 _M_TRIM_THRESHOLD, _KEPT_BYTES = -1, 1 << 30

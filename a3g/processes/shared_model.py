@@ -11,6 +11,7 @@ from a3g.config import TrainConfig
 from a3g.networks.flat_parameters import FlatParameters
 from a3g.networks.pixel_network import PixelNetwork
 from a3g.networks.shared_optim import SharedAdam, SharedRMSprop, to_shared_memory
+from a3g.processes.process_lock import ProcessLock
 
 
 class SharedModel:
@@ -24,7 +25,7 @@ class SharedModel:
         self.lock: AbstractContextManager[object] = nullcontext()
         """Held while weights are changed or read; by default nobody waits for anybody."""
         if not config.hogwild:
-            self.lock = torch.multiprocessing.get_context("spawn").Lock()
+            self.lock = ProcessLock()
         statistics = torch.stack((model.input_mean, model.input_variance, torch.tensor(1.0))).double()
         self.input_statistics = to_shared_memory(statistics)
         """float64 (3,): mean, variance and weight (in pictures) of the input normalisation."""

@@ -1,4 +1,4 @@
-"""Keeps the processes of a run alive: restarts what dies or falls silent, gives up on what keeps dying."""
+"""Keeps the processes of a run alive: restarts those that die or hang, gives up on those that keep dying."""
 
 from __future__ import annotations
 
@@ -11,22 +11,23 @@ from pathlib import Path
 
 import psutil
 
-from a3g.processes.heartbeat import Pulse
+from a3g.processes.heartbeat import HeartbeatMonitor
+from a3g.processes.process import EXIT_DAMAGED_WEIGHTS
 
-# What died this often in a row without having done anything will not get better.
-MAX_FRUITLESS_DEATHS = 3
-# Nor will what died so often in a row, each time within QUICK_DEATH_SECONDS; between those deaths it is given more and
-# more time, from one second to LONGEST_DELAY_SECONDS.
+# A process that died this often in a row without having done anything is not started again.
+MAX_DEATHS_WITHOUT_WORK = 3
+# Nor is one that died so often in a row, each time within QUICK_DEATH_SECONDS of its start. The delay before each restart
+# doubles from one second to LONGEST_DELAY_SECONDS.
 MAX_QUICK_DEATHS = 10
 QUICK_DEATH_SECONDS = 60.0
 LONGEST_DELAY_SECONDS = 60.0
-# A silent process that has not wanted to compute for so long hangs.
+# A process without a heartbeat that has not been running on a processor for so long hangs.
 IDLE_SECONDS = 1.0
 KILL_SECONDS = 5.0
-# What could not even be started is tried again this soon.
+# A process that could not be started is tried again after so long.
 RETRY_SECONDS = 10.0
 # A run told to stop has ten seconds for everything: these for its processes, the rest for the checkpoint.
-STOP_PATIENCE_SECONDS = 6.0
+STOP_TIMEOUT_SECONDS = 6.0
 # And these for those that had to be killed to be gone.
 STOP_KILL_SECONDS = 2.0
 
@@ -44,8 +45,8 @@ def count_oom_kills() -> int | None:
 
 
 @dataclass
-class Silence:
-    """What a process has done since it was silent for too long."""
+class Overdue:
+    """What a process has done since its heartbeat timed out."""
 
     used: float
     """Its processor time then, in seconds."""
@@ -60,13 +61,13 @@ class Child:
     title: str
     start: Callable[[int], BaseProcess]
     """Called with the number of restarts so far."""
-    pulse: Pulse
+    monitor: HeartbeatMonitor
     work: Callable[[], int]
     """How much the process, and those before it in its place, have done."""
-    patience: float = 1.0
-    """How many times as long as others it may be silent."""
+    timeout_factor: float = 1.0
+    """Its heartbeat may be missing for so many times as long as that of others."""
     on_death: Callable[[BaseProcess], bool] = lambda process: False
-    """Called after each death; returns whether it was not the process's own fault."""
+    """Called after each death; returns whether something else than the process was the cause."""
     process: BaseProcess | None = None
     """None while it waits to be started again."""
     started_at: float = 0.0
@@ -74,9 +75,9 @@ class Child:
     due_at: float = 0.0
     """When it is to be started, on the clock of `check`."""
     restarts: int = 0
-    fruitless_deaths: int = 0
+    deaths_without_work: int = 0
     quick_deaths: int = 0
-    silence: Silence | None = None
+    overdue: Overdue | None = None
     finished: bool = False
     """It ended by itself, with exit code 0."""
 
@@ -90,16 +91,21 @@ class Supervisor:
     """Seconds without a heartbeat after which a process is killed."""
     on_restart: Callable[[], None] = lambda: None
     """Called for each process that died and will be started again."""
+    should_stop: Callable[[], bool] = lambda: False
+    """Whether the run is told to stop: nothing is started then. Starting thousands of processes takes long."""
     messages: list[str] = field(default_factory=list)
     """What happened, for people."""
     _oom_kills: int | None = field(default_factory=count_oom_kills)
 
     def start(self, now: float) -> None:
+        """Start the children, as long as the run is not told to stop."""
         for child in self.children:
+            if self.should_stop():
+                return
             self._start(child, now)
 
     def check(self, now: float) -> str | None:
-        """Restart what has died or fallen silent since the last call.
+        """Restart what has died or hangs since the last call.
 
         Args:
             now: a monotonic clock, in seconds.
@@ -111,24 +117,24 @@ class Supervisor:
             if child.finished:
                 continue
             if child.process is None:
-                if now >= child.due_at:
+                if now >= child.due_at and not self.should_stop():
                     self._start(child, now)
                 continue
-            silent = child.pulse.silent_too_long(now, child.patience * self.heartbeat_timeout)
-            if not silent:
-                child.silence = None
-            if child.process.is_alive() and not (silent and self._hangs(child, now)):
+            overdue = child.monitor.timed_out(now, child.timeout_factor * self.heartbeat_timeout)
+            if not overdue:
+                child.overdue = None
+            if child.process.is_alive() and not (overdue and self._hangs(child, now)):
                 continue
             if child.process.is_alive():
                 child.process.kill()
                 child.process.join(KILL_SECONDS)  # not for ever: it may be waiting for a disk that is gone
-                cause = f"being silent for {child.patience * self.heartbeat_timeout:g} s or longer, and was killed"
+                what = f"gave no sign of life for {child.timeout_factor * self.heartbeat_timeout:g} s and was killed"
             elif child.process.exitcode == 0:
                 child.finished = True
                 continue
             else:
-                cause = self._describe_end(child.process.exitcode)
-            trouble = self._bury(child, cause, now)
+                what = self._describe_end(child.process.exitcode)
+            trouble = self._note_death(child, what, now)
             if trouble is not None:
                 return trouble
         return None
@@ -138,19 +144,24 @@ class Supervisor:
         return all(child.finished for child in self.children if child.title.startswith(titles))
 
     def join(self) -> bool:
-        """Wait for children that were told to stop; kill those that don't within STOP_PATIENCE_SECONDS.
+        """Wait for children that were told to stop; kill those that don't within STOP_TIMEOUT_SECONDS.
+
+        Those that have only begun to start, and have nothing to save yet, are killed at once.
 
         Returns:
             whether all have ended; what waits for a disk that is gone doesn't even when killed
         """
-        deadline = time.monotonic() + STOP_PATIENCE_SECONDS
+        for child in self.children:
+            if child.process is not None and child.process.is_alive() and not child.monitor.has_beaten:
+                child.process.kill()
+        deadline = time.monotonic() + STOP_TIMEOUT_SECONDS
         killed = []
         for child in self.children:
             if child.process is None:
                 continue
             child.process.join(max(deadline - time.monotonic(), 0.0))
             if child.process.is_alive():
-                self.messages.append(f"{child.title} did not stop within {STOP_PATIENCE_SECONDS:.0f} s and was killed")
+                self.messages.append(f"{child.title} did not stop within {STOP_TIMEOUT_SECONDS:.0f} s and was killed")
                 child.process.kill()
                 killed.append((child.title, child.process))
         deadline = time.monotonic() + STOP_KILL_SECONDS
@@ -161,9 +172,9 @@ class Supervisor:
         return not any(process.is_alive() for _, process in killed)
 
     def _hangs(self, child: Child, now: float) -> bool:
-        """Whether a silent process hangs, and does not just wait for a processor on a machine that is busy with others.
+        """Whether a process without a heartbeat hangs, and does not just wait for a processor on a busy machine.
 
-        What is stopped or asleep hangs; what wants to compute does when it has had `heartbeat_timeout` seconds for it.
+        A process that is stopped or asleep hangs; one that computes hangs when it has had `heartbeat_timeout` seconds for it.
         """
         assert child.process is not None
         try:
@@ -172,31 +183,35 @@ class Supervisor:
         except psutil.Error:
             return True  # it is just ending
         used = times.user + times.system
-        if child.silence is None:
-            child.silence = Silence(used, now)
+        if child.overdue is None:
+            child.overdue = Overdue(used, now)
         if computing:
-            child.silence.idle_since = now
-        return now - child.silence.idle_since >= IDLE_SECONDS or used - child.silence.used >= self.heartbeat_timeout
+            child.overdue.idle_since = now
+        return now - child.overdue.idle_since >= IDLE_SECONDS or used - child.overdue.used >= self.heartbeat_timeout
 
-    def _bury(self, child: Child, cause: str, now: float) -> str | None:
-        """Enter a death into the books, and when the child starts again; returns why it does not."""
+    def _note_death(self, child: Child, what: str, now: float) -> str | None:
+        """Count a death and decide when the child starts again; returns why it does not.
+
+        Args:
+            what: what happened to the child, as the rest of a sentence.
+        """
         assert child.process is not None
-        process, child.process, child.silence = child.process, None, None
+        process, child.process, child.overdue = child.process, None, None
         excused = child.on_death(process)
         child.quick_deaths = child.quick_deaths + 1 if now - child.started_at < QUICK_DEATH_SECONDS else 1
-        child.fruitless_deaths = 0 if excused or child.work() != child.work_at_start else child.fruitless_deaths + 1
-        if child.fruitless_deaths >= MAX_FRUITLESS_DEATHS:
-            return f"{child.title} died {child.fruitless_deaths} times in a row, at last by {cause}"
+        child.deaths_without_work = 0 if excused or child.work() != child.work_at_start else child.deaths_without_work + 1
+        if child.deaths_without_work >= MAX_DEATHS_WITHOUT_WORK:
+            return f"{child.title} died {child.deaths_without_work} times in a row; the last time it {what}"
         if child.quick_deaths >= MAX_QUICK_DEATHS:
             return (
-                f"{child.title} died {child.quick_deaths} times in a row, each time within {QUICK_DEATH_SECONDS:.0f} s, "
-                f"at last by {cause}"
+                f"{child.title} died {child.quick_deaths} times in a row, each time within {QUICK_DEATH_SECONDS:.0f} s; "
+                f"the last time it {what}"
             )
         delay = backoff(child.quick_deaths)
         child.due_at = now + delay
         child.restarts += 1
         self.on_restart()
-        self.messages.append(f"{child.title} died by {cause}; started again" + (f" in {delay:.0f} s" if delay else ""))
+        self.messages.append(f"{child.title} {what}; started again" + (f" in {delay:.0f} s" if delay else ""))
         return None
 
     def _start(self, child: Child, now: float) -> None:
@@ -206,7 +221,7 @@ class Supervisor:
             child.due_at = now + RETRY_SECONDS
             self.messages.append(f"{child.title} could not be started: {error}; tried again in {RETRY_SECONDS:.0f} s")
         child.started_at, child.work_at_start = now, child.work()
-        child.pulse.restart(now)
+        child.monitor.restart(now)
 
     def _describe_end(self, exit_code: int | None) -> str:
         before, self._oom_kills = self._oom_kills, count_oom_kills()
@@ -220,18 +235,21 @@ def backoff(deaths: int) -> float:
 
 
 def describe_exit(exit_code: int | None, out_of_memory: bool | None) -> str:
-    """An exit code in words; a negative one is a signal, and so is one above 128.
+    """How a process ended, as the rest of a sentence; a negative exit code is a signal, and so is one above 128.
 
     Args:
         exit_code: of the process.
         out_of_memory: whether the kernel has killed something for want of memory meanwhile; None if it doesn't tell.
     """
+    if exit_code == EXIT_DAMAGED_WEIGHTS:
+        return "ended because the shared weights were damaged"
+    with_output = f"died by exit code {exit_code} (see its output above)"
     if exit_code is None or 0 <= exit_code <= 128:
-        return f"exit code {exit_code}, with what it printed above"
+        return with_output
     try:
         name = signal.Signals(-exit_code if exit_code < 0 else exit_code - 128).name
     except ValueError:  # one without a name, or no signal at all
-        return f"signal {-exit_code}" if exit_code < 0 else f"exit code {exit_code}, with what it printed above"
+        return f"died by signal {-exit_code}" if exit_code < 0 else with_output
     if name != "SIGKILL" or out_of_memory is False:
-        return name
-    return f"{name} (out of memory?)" if out_of_memory is None else f"{name} of the kernel: out of memory"
+        return f"died by {name}"
+    return f"died by {name} (out of memory?)" if out_of_memory is None else f"died by {name} of the kernel: out of memory"

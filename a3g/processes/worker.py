@@ -17,11 +17,12 @@ from a3g.config import TrainConfig
 from a3g.errors import UserError
 from a3g.experience.make import make_collector
 from a3g.processes.parameter_store import ParameterStore, SharedMemoryStore
-from a3g.processes.process import gpu_bytes, prepare_process, resident_bytes
+from a3g.processes.process import EXIT_DAMAGED_WEIGHTS, gpu_bytes, prepare_process, resident_bytes
 from a3g.processes.shared_run import SharedRun
 from a3g.reporting.phases import Phase, PhaseClock
 from a3g.reporting.say import say
 from a3g.runs.paths import worker_path
+from a3g.runs.snapshot import weights_are_sound
 from a3g.runs.worker_state import load_worker_state
 
 
@@ -37,7 +38,12 @@ def run_worker(
     device = prepare_process(f"a3g train {number}", config.gpu_ids[number % len(config.gpu_ids)])
     worker = make_worker(number, config, shared, device, restart, folder, resumed_from)
     signal.signal(signal.SIGTERM, lambda *_: worker.leave())
-    worker.run()
+    try:
+        worker.run()
+    except RuntimeError:
+        if weights_are_sound(worker.algorithm.flat.parameters):
+            raise
+        sys.exit(EXIT_DAMAGED_WEIGHTS)  # nobody can act with them; the launcher restores the shared ones
     if worker.leaves:  # told by a signal of its own, not by the launcher
         sys.exit(128 + signal.SIGTERM)
 

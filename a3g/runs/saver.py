@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -130,8 +131,8 @@ class Saver:
         self._on_restored()
         lost = self._steps() - self._snapshot_steps
         self._say(
-            "the shared weights or the optimizer's state were damaged (not finite): taken back to the last checkpoint, "
-            f"{lost:,} agent steps ago"
+            "the shared weights or the optimizer's state were damaged (not finite, or far too large): restored from the last "
+            f"checkpoint, {lost:,} agent steps ago"
         )
         return True
 
@@ -154,6 +155,13 @@ class Saver:
             self._say(f"could not keep the workers' games: {error}")
         self._write(self._number, self._progress())
         self._note_written(time.monotonic())
+
+    def end_without_saving(self) -> None:
+        """Let the checkpoint under way be finished; what came after it is not worth keeping."""
+        self._barrier.release()
+        self._closed_at = None
+        if self._writer is not None:
+            self._writer.join(WRITER_PATIENCE_SECONDS)
 
     def save_the_end(self) -> bool:
         """Save for the last time; returns whether that was possible."""
@@ -200,7 +208,7 @@ class Saver:
             self._saved_at = time.time()
             prune(self._folder, self._config.keep_checkpoints, self._resumed_from)
         except Exception as error:  # whatever it is, training goes on and the launcher says it
-            self._failure = str(error) or type(error).__name__
+            self._failure = getattr(error, "strerror", None) or str(error) or type(error).__name__
             with contextlib.suppress(OSError):  # workers' parts of a checkpoint that is none
                 prune(self._folder)
 
@@ -245,11 +253,27 @@ class _Part:
             if self._path.exists():
                 return True
             if has_gone_on:
-                raise OSError("the worker went on without having saved its games")
+                raise OSError(f"the worker could not save its games{_why_not(self._path.parent)}")
             if self._stopping():
                 return False
             time.sleep(0.01)
         return True
+
+
+def _why_not(folder: Path) -> str:
+    """Why nothing can be written into a folder, by trying it; empty if it can."""
+    path = folder / f".probe.{os.getpid()}.tmp"
+    try:
+        with path.open("wb") as file:
+            file.write(bytes(1 << 20))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        return f": {error.strerror}"
+    finally:
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
+    return ""
 
 
 def _read_if_there(path: Path) -> bytes:

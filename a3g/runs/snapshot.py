@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
+# Root mean square of the weights. That of a network that learns is far below 10; what is above this has diverged, and the
+# next forward pass may overflow, though every number is still finite.
+_LARGEST_MEAN_WEIGHT = 1e4
+_WEIGHTS = "model.weights"
 
-def are_finite(tensors: Iterable[Tensor]) -> bool:
-    """Whether all numbers are finite. A sum shows it and takes a millisecond or two."""
-    return all(bool(tensor.sum().isfinite()) for tensor in tensors)
+
+def weights_are_sound(weights: Tensor) -> bool:
+    """Whether a vector of weights is finite and of a possible size."""
+    mean = float(weights.norm()) / math.sqrt(weights.numel())
+    return mean <= _LARGEST_MEAN_WEIGHT  # false for nan
+
+
+def _are_sound(model: Mapping[str, Tensor]) -> bool:
+    """Sums show it and take a millisecond or two."""
+    return weights_are_sound(model[_WEIGHTS]) and all(bool(tensor.sum().isfinite()) for tensor in model.values())
 
 
 class Snapshot:
@@ -20,7 +32,7 @@ class Snapshot:
     def __init__(self, model: Mapping[str, Tensor], others: Mapping[str, Tensor]) -> None:
         """
         Args:
-            model: the shared model and optimizer, in shared memory; only finite numbers are ever taken.
+            model: the shared model and optimizer, in shared memory; never taken when damaged.
             others: what belongs in a checkpoint beside them.
         """
         self._model = dict(model)
@@ -30,18 +42,18 @@ class Snapshot:
 
     @property
     def source_is_sound(self) -> bool:
-        """Whether all numbers of the shared model and optimizer are finite now."""
-        return are_finite(self._model.values())
+        """Whether all numbers of the shared model and optimizer are finite now, and the weights of a possible size."""
+        return _are_sound(self._model)
 
     def take(self) -> bool:
-        """Copy everything as it is now, unless the copy of the model or optimizer holds numbers that are not finite.
+        """Copy everything as it is now, unless the copy of the model or optimizer is damaged.
 
         Returns:
             whether it is taken; else the snapshot is what it was
         """
         for name, source in self._sources.items():
             self._next[name].copy_(source)
-        if not are_finite(self._next[name] for name in self._model):
+        if not _are_sound({name: self._next[name] for name in self._model}):
             return False
         self.tensors, self._next = self._next, self.tensors
         return True
