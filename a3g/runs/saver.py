@@ -159,7 +159,7 @@ class Saver:
     def end_without_saving(self) -> None:
         """Let the checkpoint under way be finished; what came after it is not worth keeping."""
         self._barrier.release()
-        self._closed_at = None
+        self._held_since = None
         if self._writer is not None:
             self._writer.join(WRITER_PATIENCE_SECONDS)
 
