@@ -15,7 +15,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from a3g.processes.lifeline import end_with_parent
+from a3g.processes.parent_death import end_with_parent
 
 if __name__ == "__mp_main__":
     end_with_parent()
