@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from a3g.interrupts import EXIT_INTERRUPTED, end_quietly_by_interrupt, raise_on_interrupt
+from a3g.processes.parent_death import end_with_parent
+
+if __name__ == "__main__":
+    end_quietly_by_interrupt()
+if __name__ == "__mp_main__":  # a child of a run, about to import: from its first moment on it ends with the launcher
+    end_with_parent()
+
+import contextlib
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from a3g.processes.lifeline import end_with_parent
-
-if __name__ == "__mp_main__":  # a child of a run, about to import: from its first moment on it ends with the launcher
-    end_with_parent()
-
-from a3g.config import TrainConfig, parse_train
+from a3g.command_line import parse_train
+from a3g.config import TrainConfig
 from a3g.errors import UserError
+from a3g.processes.fork_server import start_fork_server
 from a3g.reporting.say import make_output_patient, say
 
 
@@ -23,12 +29,18 @@ def main(arguments: Sequence[str]) -> int:
         config = parse_train(arguments)
         if config.resume:
             config = _with_settings_of_run(config, arguments)
+        if not config.serial:
+            with contextlib.suppress(OSError):  # tried again when the first process is to be started
+                start_fork_server()  # it imports while this process does
         from a3g.processes.launcher import train  # only now, so that --help is quick
 
+        raise_on_interrupt()
         return train(config)
     except UserError as error:
         print(f"main.py: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
 
 
 def _with_settings_of_run(config: TrainConfig, arguments: Sequence[str]) -> TrainConfig:

@@ -1,28 +1,23 @@
-"""Every option of the two commands, as frozen dataclasses; nothing else knows about the command line."""
+"""Every option of the two commands, as frozen dataclasses. Imports neither PyTorch nor the engines."""
 
 from __future__ import annotations
 
-import math
 import os
-import sys
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal
 
-import psutil
 import tyro
 
-from a3g.errors import UserError
-from a3g.game.emulators import EMULATOR_NAMES
-from a3g.game.lane import GameOptions
+from a3g.cores import usable_cores
+from a3g.game.options import GameOptions
 from a3g.game.stages import STAGES, Stage, parse_env_id
-from a3g.learning.model import NetworkSpec
+from a3g.network_spec import NetworkSpec
+from a3g.ranges import LONGEST_NAME, check_ranges, require
 
 EmulatorName = Literal["auto", "native", "fceumm", "nes-py"]
 ActionSet = Literal["a3g", "right", "simple", "complex"]
 Network = Literal["impala", "nature", "nips", "conv4"]
-assert set(EMULATOR_NAMES) == set(EmulatorName.__args__)  # type: ignore[attr-defined]
 
 
 def _short(*names: str) -> Any:
@@ -30,13 +25,12 @@ def _short(*names: str) -> Any:
     return tyro.conf.arg(aliases=list(names))
 
 
-def _cores() -> int:
-    return psutil.cpu_count(logical=False) or psutil.cpu_count() or 1
-
-
 @dataclass(frozen=True)
 class TrainConfig:
     """Train agents to play Super Mario Bros: one lock-free actor-critic process per CPU core."""
+
+    preset: str = ""
+    """Named set of values for the options below; see above."""
 
     # -- what to play
     env: Annotated[str, _short("-ev")] = "SuperMarioBros-v0"
@@ -47,7 +41,7 @@ class TrainConfig:
     emulator: EmulatorName = "auto"
     """Engine; auto takes the fastest installed."""
     actions: ActionSet = "a3g"
-    """Action set: a3g are seed 002's ten, the others gym-super-mario-bros' right-only, simple and complex."""
+    """Action set: a3g are the original A3G's ten, the others gym-super-mario-bros' right-only, simple and complex."""
     skip_rate: Annotated[int, _short("-sr")] = 4
     """Frames per agent step."""
     stack: int = 4
@@ -64,10 +58,10 @@ class TrainConfig:
     """Agent steps after which an episode is cut off."""
 
     # -- who plays
-    workers: Annotated[int, _short("-w")] = _cores()
-    """Training processes; the default is this machine's number of cores (seed 002: 32)."""
+    workers: Annotated[int, _short("-w")] = usable_cores()
+    """Training processes; by default as many as this process may use cores (the original A3G: 32)."""
     lanes: int = 16
-    """Games per worker; 1 is A3G as the seed describes it."""
+    """Games per worker; 1 is A3G as the original has it."""
     gpu_ids: Annotated[tuple[int, ...], _short("-gp")] = (-1,)
     """GPUs to use, dealt out to the workers in turn; -1 is the CPU."""
     serial: bool = False
@@ -85,13 +79,15 @@ class TrainConfig:
 
     # -- the network
     network: Network = "impala"
-    """Picture encoder; impala is seed 002's, nature several times faster, nips (A3C's own) nearly twice as fast again."""
+    """Picture encoder; impala is the original A3G's, nature several times faster, nips (A3C's own) nearly twice as fast
+    again."""
     lstm: bool = True
     """Put an LSTM behind the encoder."""
     hidden_size: Annotated[int, _short("-hs")] = 512
     """Width of the fully connected layer and of the LSTM."""
     load_rms_stats: Annotated[bool, _short("-lrs")] = True
-    """Normalise pictures by seed 002's shipped statistics, frozen (its default: off); off, they are measured while training."""
+    """Normalise pictures by the statistics shipped with the original A3G, frozen (its default: off); off, they are measured
+    while training."""
 
     # -- learning
     loss: Literal["a3c", "ppo"] = "a3c"
@@ -119,7 +115,7 @@ class TrainConfig:
     num_steps: Annotated[int, _short("-ns")] = 20
     """Agent steps per rollout in every lane."""
     max_grad_norm: float = 0.0
-    """Scale longer gradients down to this norm; 0 leaves them alone, as seed 002 does."""
+    """Scale longer gradients down to this norm; 0 leaves them alone, as the original A3G does."""
     keep_activations: bool = True
     """a3c on the CPU, 4 lanes or more: keep the encoder's work while playing for the backward pass; takes memory."""
     epochs: int = 4
@@ -135,7 +131,7 @@ class TrainConfig:
     clear_rate: float = 0.9
     """Share of a stage's test episodes to clear for the stage to count as cleared."""
     test_interval: float = 20.0
-    """Seconds from the end of a test to the beginning of the next (seed 002: 60)."""
+    """Seconds from the end of a test to the beginning of the next (the original A3G: 60)."""
 
     # -- when to stop
     total_steps: int = 0
@@ -163,36 +159,23 @@ class TrainConfig:
     """Seconds between checkpoints."""
     keep_checkpoints: int = 3
     """The newest so many checkpoints are kept, and the best weights in any case."""
-    silence_limit: float = 60.0
+    heartbeat_timeout: Annotated[float, _short("--silence-limit")] = 60.0
     """Seconds without a sign of life after which a process is killed and started again."""
     tensorboard_logger: Annotated[bool, _short("-tl")] = True
-    """Write TensorBoard files into the run's folder (seed 002's default: off)."""
+    """Write TensorBoard files into the run's folder (the original A3G's default: off)."""
 
     def __post_init__(self) -> None:
         parse_env_id(self.env)
-        for name, value in asdict(self).items():
-            _require(not isinstance(value, float) or math.isfinite(value), name, value, "a finite number")
-        for name in ("workers", "lanes", "num_steps", "epochs", "minibatches", "test_episodes", "keep_checkpoints"):
-            _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
-        for name in ("lr", "adam_eps", "test_interval", "checkpoint_interval", "silence_limit", "clip"):
-            _require(getattr(self, name) > 0, name, getattr(self, name), "more than 0")
-        for name in ("gamma", "tau"):
-            _require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "between 0 and 1")
-        for name in ("entropy_coef", "value_coef", "max_grad_norm", "total_steps", "max_minutes"):
-            _require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
-        _require(0 < self.clear_rate <= 1, "clear_rate", self.clear_rate, "more than 0 and at most 1")
+        check_ranges(self)
         gpus = " ".join(map(str, self.gpu_ids)) or "nothing"
-        _require(min(self.gpu_ids, default=-2) >= -1, "gpu_ids", gpus, "GPU numbers, or -1 for the CPU")
+        require(min(self.gpu_ids, default=-2) >= -1, "gpu_ids", gpus, "GPU numbers, or -1 for the CPU")
         if self.loss == "ppo":
-            _require(
-                self.lanes % self.minibatches == 0, "lanes", self.lanes, f"a multiple of --minibatches ({self.minibatches})"
-            )
-        _require(
-            "/" not in self.run_name and self.run_name not in (".", ".."), "run_name", self.run_name, "a plain folder name"
-        )
+            fits = self.lanes % self.minibatches == 0
+            require(fits, "lanes", self.lanes, f"a multiple of --minibatches ({self.minibatches})")
+        plain = "/" not in self.run_name and "\0" not in self.run_name and self.run_name not in (".", "..")
+        require(plain, "run_name", self.run_name, "a plain folder name")
         fits = len(os.fsencode(self.run_name)) <= LONGEST_NAME
-        _require(fits, "run_name", self.run_name, f"a folder name of at most {LONGEST_NAME} bytes")
-        _check_game(self)
+        require(fits, "run_name", self.run_name, f"a folder name of at most {LONGEST_NAME} bytes")
 
     def game_options(self) -> GameOptions:
         """The game as the workers play it."""
@@ -277,11 +260,7 @@ class EvalConfig:
 
     def __post_init__(self) -> None:
         parse_env_id(self.env)
-        for name in ("num_episodes", "render_freq"):
-            _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
-        _require(0 <= self.episode_start < len(STAGES), "episode_start", self.episode_start, "0 (1-1) to 31 (8-4)")
-        _require(self.gpu_id >= -1, "gpu_id", self.gpu_id, "a GPU's number, or -1 for the CPU")
-        _check_game(self)
+        check_ranges(self)
 
     def episode_stages(self) -> list[Stage | None]:
         """What each episode plays."""
@@ -291,134 +270,3 @@ class EvalConfig:
         if not self.test_single_stages:
             return [None] * self.num_episodes
         return [STAGES[(self.episode_start + i) % len(STAGES)] for i in range(self.num_episodes)]
-
-
-# What the two presets for one stage on few cores have in common.
-_QUICK = {
-    "lstm": False,
-    "adam_eps": 1e-5,
-    "gamma": 0.9,
-    "tau": 0.95,
-    "max_grad_norm": 0.5,
-}
-PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
-    "a3g": ("A3G with seed 002's network and settings, many lanes per worker", {}),
-    "seed": (
-        "seed 002 as it is: one game per worker, float32, nes-py",
-        {"lanes": 1, "precision": "float32", "emulator": "nes-py"},
-    ),
-    "quick": (
-        "what clears a single stage soonest on few cores: small network, clipped objective",
-        {**_QUICK, "network": "nips", "hidden_size": 256, "loss": "ppo", "num_steps": 64, "lr": 5e-4},
-    ),
-    "quick-a3c": (
-        "for the same, A3G's own loss: a larger network, many small updates",
-        {**_QUICK, "network": "nature", "loss": "a3c", "num_steps": 5, "lr": 5e-4},
-    ),
-}
-
-# In bytes; no file system here takes a longer one.
-LONGEST_NAME = 255
-EXIT_CODES = (
-    "Exit codes: 0 the goal was reached; 1 the run can't go on, or its end could not be saved; 2 a mistake in the command or "
-    "in a file; stopped and saved on SIGINT 130, SIGTERM 143, SIGUSR1 138, SIGHUP 129."
-)
-
-Config = TypeVar("Config", TrainConfig, EvalConfig)
-
-
-def parse_train(arguments: Sequence[str] | None = None, defaults: TrainConfig | None = None) -> TrainConfig:
-    """The training options on the command line; `--preset NAME` sets the defaults of the others.
-
-    Raises:
-        UserError: if a value makes no sense.
-        SystemExit: with code 2 for what tyro itself refuses, 0 after --help.
-    """
-    remaining = list(sys.argv[1:] if arguments is None else arguments)
-    preset = _take_option(remaining, "--preset")
-    if preset is not None:
-        if preset not in PRESETS:
-            raise UserError(f"Unknown preset {preset!r}: choose one of {', '.join(PRESETS)}.")
-        defaults = replace(defaults or TrainConfig(), **PRESETS[preset][1])
-    presets = "\n".join(f"  {name}: {text}" for name, (text, _) in PRESETS.items())
-    description = f"{TrainConfig.__doc__}\n\n{EXIT_CODES}\n\n--preset NAME sets the defaults of the options below:\n{presets}"
-    return _parse(TrainConfig, remaining, defaults, description)
-
-
-def parse_eval(arguments: Sequence[str] | None = None) -> EvalConfig:
-    """The evaluation options on the command line; raises as `parse_train`."""
-    return _parse(EvalConfig, list(sys.argv[1:] if arguments is None else arguments), None, EvalConfig.__doc__ or "")
-
-
-def _parse(kind: type[Config], arguments: list[str], defaults: Config | None, description: str) -> Config:
-    options: dict[str, Any] = {} if defaults is None else {"default": defaults}
-    config: Config = tyro.cli(kind, args=arguments, description=description, **options)
-    return config
-
-
-def _take_option(arguments: list[str], name: str) -> str | None:
-    """Remove `name VALUE` or `name=VALUE` from `arguments`; returns the value."""
-    for i, argument in enumerate(arguments):
-        if argument == name and i + 1 < len(arguments):
-            value = arguments[i + 1]
-            del arguments[i : i + 2]
-            return value
-        if argument.startswith(f"{name}="):
-            del arguments[i]
-            return argument.removeprefix(f"{name}=")
-    return None
-
-
-def to_json(config: TrainConfig | EvalConfig) -> dict[str, Any]:
-    """The options as plain values."""
-    return {name: str(value) if isinstance(value, Path) else value for name, value in asdict(config).items()}
-
-
-def train_config_from_json(values: dict[str, Any]) -> TrainConfig:
-    """The reverse of `to_json`; fields unknown today are left out.
-
-    Raises:
-        UserError: if a value makes no sense.
-    """
-    known = {field.name for field in fields(TrainConfig)}
-    kinds = get_type_hints(TrainConfig)
-    cleaned: dict[str, Any] = {}
-    for name, value in values.items():
-        if name not in known:
-            continue
-        kind = kinds[name]
-        try:
-            cleaned[name] = Path(value) if kind is Path else tuple(value) if isinstance(value, list) else value
-            _check_kind(name, cleaned[name], kind)
-        except TypeError as error:
-            raise UserError(f"The run's settings can't be read: {error}.") from error
-    return TrainConfig(**cleaned)
-
-
-def _check_kind(name: str, value: Any, kind: Any) -> None:
-    """
-    Raises:
-        TypeError: if a value is none that the field's type allows.
-    """
-    choices = get_args(kind)
-    if get_origin(kind) is Literal:
-        fits = value in choices
-    elif get_origin(kind) is tuple:
-        fits = isinstance(value, tuple) and all(type(each) is int for each in value)
-    else:
-        fits = isinstance(value, Path) if kind is Path else type(value) is kind or (kind is float and type(value) is int)
-    if not fits:
-        raise TypeError(f"{name} can't be {value!r:.60}")
-
-
-def _check_game(config: TrainConfig | EvalConfig) -> None:
-    for name in ("skip_rate", "stack", "time_per_stage", "max_episode_length", "hidden_size"):
-        value = getattr(config, name, None)
-        _require(value is None or value >= 1, name, value, "at least 1")
-    _require(config.noop_max >= 0, "noop_max", config.noop_max, "0 or more")
-    _require(0 <= config.sticky_actions < 1, "sticky_actions", config.sticky_actions, "a chance from 0 up to, not including, 1")
-
-
-def _require(condition: bool, name: str, value: Any, expected: str) -> None:
-    if not condition:
-        raise UserError(f"--{name.replace('_', '-')} must be {expected}, not {value}.")

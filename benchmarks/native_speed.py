@@ -34,7 +34,8 @@ import numpy as np
 import environment
 from a3g.game.emulators import make_emulator
 from a3g.game.lane import ACTION_SETS
-from a3g.game.stages import STAGES, go_to_start
+from a3g.game.stage_starts import go_to_start
+from a3g.game.stages import STAGES
 from benchmarks import native_compare
 
 ROOT = Path(__file__).resolve().parent.parent

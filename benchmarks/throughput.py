@@ -26,7 +26,8 @@ import tyro
 
 import environment
 from a3g.game.emulators import BUTTON_RIGHT, available_emulators, make_emulator
-from a3g.game.stages import STAGES, go_to_start
+from a3g.game.stage_starts import go_to_start
+from a3g.game.stages import STAGES
 from a3g.reporting.phases import PHASE_NAMES
 from benchmarks import sb3
 from benchmarks.training_run import machine, train

@@ -1,20 +1,27 @@
-"""The command lines: every flag of seed 002, switches that switch off, presets, and values that make no sense."""
+"""The command lines: every flag of the original A3G, switches that switch off, presets, and values that make no sense."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from a3g.config import PRESETS, EvalConfig, TrainConfig, parse_eval, parse_train, to_json, train_config_from_json
+from a3g.command_line import parse_eval, parse_train, to_json, train_config_from_json
+from a3g.config import EvalConfig, TrainConfig
+from a3g.cores import cgroup_cores
 from a3g.errors import UserError
 from a3g.game.stages import STAGES, Stage
+from a3g.presets import PRESETS
 
-# Seed 002's main.py: long flag, short flag, what may follow, the option and its value.
+ROOT = Path(__file__).parent.parent
+# The original A3G's main.py: long flag, short flag, what may follow, the option and its value.
 TRAIN_FLAGS: list[tuple[str, str, list[str], str, Any]] = [
     ("--lr", "-l", ["0.0007"], "lr", 0.0007),
     ("--gamma", "-g", ["0.9"], "gamma", 0.9),
@@ -43,7 +50,7 @@ TRAIN_FLAGS: list[tuple[str, str, list[str], str, Any]] = [
     ("--load-rms-stats", "-lrs", [], "load_rms_stats", True),
     ("--train-stages", "-ts", [], "train_stages", True),
 ]
-# Seed 002's gym_eval.py.
+# The original A3G's gym_eval.py.
 EVAL_FLAGS: list[tuple[str, str, list[str], str, Any]] = [
     ("--env", "-ev", ["SuperMarioBros-8-4-v0"], "env", "SuperMarioBros-8-4-v0"),
     ("--num-episodes", "-ne", ["32"], "num_episodes", 32),
@@ -71,7 +78,7 @@ def name_of(flag: tuple[str, str, list[str], str, Any]) -> str:
 
 
 @pytest.mark.parametrize("flag", TRAIN_FLAGS, ids=name_of)
-def test_main_takes_every_flag_of_seed_002(flag: tuple[str, str, list[str], str, Any]) -> None:
+def test_main_takes_every_flag_of_the_original_a3g(flag: tuple[str, str, list[str], str, Any]) -> None:
     long, short, values, option, expected = flag
     for spelling in (long, short):
         config = parse_train([spelling, *values])
@@ -80,7 +87,7 @@ def test_main_takes_every_flag_of_seed_002(flag: tuple[str, str, list[str], str,
 
 
 @pytest.mark.parametrize("flag", EVAL_FLAGS, ids=name_of)
-def test_gym_eval_takes_every_flag_of_seed_002(flag: tuple[str, str, list[str], str, Any]) -> None:
+def test_gym_eval_takes_every_flag_of_the_original_a3g(flag: tuple[str, str, list[str], str, Any]) -> None:
     long, short, values, option, expected = flag
     for spelling in (long, short):
         config = parse_eval([spelling, *values])
@@ -88,7 +95,7 @@ def test_gym_eval_takes_every_flag_of_seed_002(flag: tuple[str, str, list[str], 
         assert config == dataclasses.replace(EvalConfig(), **{option: expected})
 
 
-def test_the_seeds_defaults_hold_where_none_is_better() -> None:
+def test_the_original_a3gs_defaults_hold_where_none_is_better() -> None:
     config = TrainConfig()
     assert (config.lr, config.gamma, config.tau, config.entropy_coef, config.value_coef) == (1e-4, 0.99, 1.0, 0.01, 0.5)
     assert (config.seed, config.num_steps, config.max_episode_length, config.env) == (1, 20, 100_000, "SuperMarioBros-v0")
@@ -113,14 +120,14 @@ def test_the_seeds_defaults_hold_where_none_is_better() -> None:
         "--env SuperMarioBros-v0 --workers 36 --gpu-ids 0 1 2 --amsgrad -lrs -ts",
     ],
 )
-def test_the_training_commands_in_seed_002s_readme(command: str) -> None:
+def test_the_training_commands_in_the_original_a3gs_readme(command: str) -> None:
     config = parse_train(command.split())
     assert config.amsgrad
     assert config.load_rms_stats
     assert config.workers in (8, 36)
 
 
-def test_the_evaluation_command_in_seed_002s_readme() -> None:
+def test_the_evaluation_command_in_the_original_a3gs_readme() -> None:
     config = parse_eval(["--env", "SuperMarioBros-v0", "--num-episodes", "32", "-r", "-lrs", "-tps", "400", "-es", "0", "-tss"])
     assert config.episode_stages() == list(STAGES)
 
@@ -131,7 +138,7 @@ def switches(kind: type[TrainConfig | EvalConfig]) -> list[str]:
 
 @pytest.mark.parametrize("name", [name for name in switches(TrainConfig) if name != "shared_optimizer"])
 def test_every_switch_of_main_can_be_switched_on_and_off(name: str) -> None:
-    """Regression of seed 003, where `type=bool` makes every value true."""
+    """Regression of another A3C program, where `type=bool` makes every value true."""
     flag = name.replace("_", "-")
     assert getattr(parse_train([f"--{flag}"]), name) is True
     assert getattr(parse_train([f"--no-{flag}"]), name) is False
@@ -146,7 +153,7 @@ def test_every_switch_of_gym_eval_can_be_switched_on_and_off(name: str) -> None:
 
 @pytest.mark.parametrize("value", ["on", "0", "false ", "nope", ""])
 def test_the_shared_optimizer_takes_no_odd_string_as_true(value: str) -> None:
-    """Regression of seed 002."""
+    """Regression of the original A3G."""
     with pytest.raises(SystemExit) as caught:
         parse_train(["-so", value])
     assert caught.value.code == 2
@@ -154,15 +161,16 @@ def test_the_shared_optimizer_takes_no_odd_string_as_true(value: str) -> None:
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_presets_set_the_defaults_and_options_come_on_top(preset: str) -> None:
-    expected = dataclasses.replace(TrainConfig(), **PRESETS[preset][1])
+    expected = dataclasses.replace(TrainConfig(), preset=preset, **PRESETS[preset][1])
     assert parse_train(["--preset", preset]) == expected
     assert parse_train([f"--preset={preset}"]) == expected
     changed = parse_train(["--lr", "0.5", "--preset", preset, "--lanes", "8"])
     assert changed == dataclasses.replace(expected, lr=0.5, lanes=8)
 
 
-def test_the_seed_preset_is_one_game_per_worker_with_the_seeds_settings() -> None:
-    config = parse_train(["--preset", "seed"])
+def test_the_original_a3g_is_one_game_per_worker_with_its_settings() -> None:
+    config = parse_train(["--preset", "original-a3g"])
+    assert parse_train(["--preset", "seed"]) == config  # its name before
     assert (config.lanes, config.precision, config.loss, config.network) == (1, "float32", "a3c", "impala")
 
 
@@ -188,7 +196,7 @@ def test_every_option_has_its_help(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_an_unknown_preset() -> None:
-    with pytest.raises(UserError, match=r"Unknown preset 'turbo': choose one of a3g, seed, quick"):
+    with pytest.raises(UserError, match=r"Unknown preset 'turbo': choose one of a3g, original-a3g, quick"):
         parse_train(["--preset", "turbo"])
 
 
@@ -196,7 +204,7 @@ def test_a_preset_on_top_of_a_runs_settings_changes_only_its_own() -> None:
     """Regression: `--resume RUN --preset quick` forgot all the run's settings."""
     settings = dataclasses.replace(TrainConfig(), env="SuperMarioBros-2-1-v0", lanes=8)
     config = parse_train(["--preset", "quick"], defaults=settings)
-    assert config == dataclasses.replace(settings, **PRESETS["quick"][1])
+    assert config == dataclasses.replace(settings, preset="quick", **PRESETS["quick"][1])
 
 
 BAD_TRAIN_VALUES = [
@@ -342,3 +350,66 @@ def test_evaluation_goes_through_the_stages_in_turn() -> None:
     assert EvalConfig(num_episodes=3, episode_start=30).episode_stages() == [Stage(8, 3), Stage(8, 4), Stage(1, 1)]
     assert EvalConfig(env="SuperMarioBros-2-2-v0", num_episodes=3).episode_stages() == [Stage(2, 2)] * 3
     assert EvalConfig(num_episodes=2, test_single_stages=False).episode_stages() == [None, None]
+
+
+# -- quick to import
+
+
+@pytest.mark.parametrize("command", ["main.py", "gym_eval.py"])
+def test_help_needs_neither_torch_nor_the_engines(command: str) -> None:
+    """Regression: `--help` took as long as importing PyTorch does."""
+    program = (
+        "import runpy, sys\n"
+        f"sys.argv = [{command!r}, '--help']\n"
+        "try:\n"
+        f"    runpy.run_path({str(ROOT / command)!r}, run_name='__main__')\n"
+        "except SystemExit as end:\n"
+        "    assert not end.code\n"
+        "heavy = {'torch', 'numpy', 'cv2', 'gymnasium', 'av', 'tensorboard', 'matplotlib'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
+
+
+# -- cores
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity here")
+def test_there_are_no_more_workers_than_cores_that_may_be_used() -> None:
+    """Regression: on two cores of a large machine, as `taskset` and batch systems give them, all its cores got workers."""
+    program = "import os; os.sched_setaffinity(0, list(os.sched_getaffinity(0))[:1])\n"
+    program += "from a3g.config import TrainConfig; assert TrainConfig().workers == 1"
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)
+
+
+@pytest.mark.parametrize(
+    ("files", "membership", "cores"),
+    [
+        ({}, "0::/", None),
+        ({"cpu.max": "max 100000"}, "0::/", None),
+        ({"cpu.max": "250000 100000"}, "0::/", 2.5),
+        ({"cpu.max": "max 100000", "job/cpu.max": "800000 100000", "job/step/cpu.max": "max 100000"}, "0::/job/step", 8.0),
+        ({"job/cpu.max": "400000 100000", "job/step/cpu.max": "800000 100000"}, "0::/job/step", 4.0),
+        ({"cpu.max": "150000 100000"}, "0::/not/seen/from/inside", 1.5),
+        ({"cpu,cpuacct/a/cpu.cfs_quota_us": "300000", "cpu,cpuacct/a/cpu.cfs_period_us": "100000"}, "4:cpu,cpuacct:/a", 3.0),
+        (
+            {"cpu,cpuacct/cpu.cfs_quota_us": "-1", "cpu,cpuacct/cpu.cfs_period_us": "100000"},
+            "4:cpu,cpuacct:/\n3:memory:/",
+            None,
+        ),
+        ({"cpu.max": "nonsense"}, "nonsense", None),
+    ],
+)
+def test_control_groups_limit_cores(tmp_path: Path, files: dict[str, str], membership: str, cores: float | None) -> None:
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text + "\n")
+    assert cgroup_cores(tmp_path, membership) == cores
+
+
+def test_options_keep_their_old_names() -> None:
+    expected = TrainConfig(heartbeat_timeout=7.0)
+    assert parse_train(["--silence-limit", "7"]) == expected == parse_train(["--heartbeat-timeout", "7"])
+    values = to_json(expected)
+    values["silence_limit"] = values.pop("heartbeat_timeout")
+    assert train_config_from_json(values) == expected

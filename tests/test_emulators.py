@@ -23,7 +23,8 @@ from a3g.game.emulators import (
 )
 from a3g.game.emulators.rom import find_rom
 from a3g.game.lane import ACTION_SETS, StartStates
-from a3g.game.stages import STAGES, Stage, go_to_start
+from a3g.game.stage_starts import go_to_start
+from a3g.game.stages import STAGES, Stage
 
 needs_two_engines = pytest.mark.skipif(len(available_emulators()) < 2, reason="only one engine is installed here")
 needs_fceumm = pytest.mark.skipif(

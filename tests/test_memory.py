@@ -15,7 +15,8 @@ from a3g.game import memory
 from a3g.game.emulators import BUTTON_RIGHT, BUTTON_START
 from a3g.game.emulators.nes_py import NesPy
 from a3g.game.lane import ACTION_SETS
-from a3g.game.stages import Stage, area_index
+from a3g.game.stage_starts import area_index
+from a3g.game.stages import Stage
 from environment import GameOptions, MarioEnv
 from tests.recordings import AXE_1_4, FLAGPOLE_1_1, REPLAY, actions
 

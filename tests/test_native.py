@@ -24,7 +24,8 @@ from a3g.game import memory
 from a3g.game.emulators import make_emulator
 from a3g.game.lane import ACTION_SETS
 from a3g.game.rules import Episode
-from a3g.game.stages import STAGES, Stage, go_to_start
+from a3g.game.stage_starts import go_to_start
+from a3g.game.stages import STAGES, Stage
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 import native_compare

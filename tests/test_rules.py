@@ -23,7 +23,8 @@ from a3g.game.rewards import (
     ForwardReward,
 )
 from a3g.game.rules import Episode, Outcome, StepResult
-from a3g.game.stages import WHOLE_GAME, Stage, go_to_start
+from a3g.game.stage_starts import go_to_start
+from a3g.game.stages import WHOLE_GAME, Stage
 from environment import MarioEnv, make_env
 from tests.recordings import (
     AXE_1_4,

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from a3g.errors import UserError
 from a3g.game import memory
 from a3g.game.emulators import BUTTON_B, BUTTON_RIGHT, Emulator, available_emulators, make_emulator
-from a3g.game.stages import STAGES, WHOLE_GAME, Stage, area_index, env_id_of, go_to_start, parse_env_id
+from a3g.game.stage_starts import area_index, go_to_start
+from a3g.game.stages import STAGES, WHOLE_GAME, Stage, env_id_of, parse_env_id
 from environment import make_env
+
+ROOT = Path(__file__).parents[1]
 
 # Stages whose map gives 300 units of the clock; the others have 400.
 SHORT_CLOCKS = {"1-3", "1-4", "2-3", "2-4", "3-2", "3-3", "3-4", "4-3", "5-1", "5-3", "5-4", "6-3", "6-4", "7-3", "8-1", "8-3"}
@@ -112,3 +118,11 @@ def test_another_id_is_a_user_error_that_says_what_would_be_right(env_id: str) -
     assert repr(env_id) in message
     assert "SuperMarioBros-1-1-v0" in message
     assert "\n" not in message
+
+
+def test_stages_and_game_options_import_without_the_engines_and_their_packages() -> None:
+    """What the command line needs, so that `--help` answers at once."""
+    heavy = ["torch", "cv2", "gymnasium", "numpy"]
+    script = "import sys, a3g.game.options, a3g.game.stages; print(*sys.modules)"
+    found = subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True, capture_output=True, text=True).stdout.split()
+    assert [package for package in heavy if package in found] == []

@@ -20,6 +20,7 @@ from torch import multiprocessing, nn
 from a3g.config import TrainConfig
 from a3g.files import load_tensors
 from a3g.learning.model import ActorCritic
+from a3g.processes.checkpoint import checkpoints_in
 from a3g.processes.shared import STAGE_INDEX, Count, Gauge, SharedCounters, SharedModel, StageCount
 from a3g.processes.worker import Worker, run_worker
 from a3g.reporting.metrics import read_curve
@@ -370,9 +371,9 @@ def test_a_run_survives_a_killed_worker_stops_on_sigterm_and_goes_on(tmp_path: P
 
 
 def test_ctrl_c_stops_even_a_run_that_is_only_starting(tmp_path: Path, start: Start) -> None:
-    """A terminal sends it to every process; the children, still importing, must not answer with tracebacks."""
+    """A terminal sends it to every process; the fork server, still importing, must not answer with a traceback."""
     run = start(arguments(tmp_path, "--run-name", "run"))
-    run.wait_for(lambda: sum("spawn_main" in title for title in run.children()) == 3)
+    run.wait_for(lambda: checkpoints_in(tmp_path / "logs" / "run"))
     os.killpg(run.process.pid, signal.SIGINT)
     _, err = run.finish(128 + signal.SIGINT)
     assert "Traceback" not in err

@@ -3,91 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import cv2
 import numpy as np
 
-from a3g.errors import UserError
 from a3g.game import memory
-from a3g.game.emulators import (
-    BUTTON_A,
-    BUTTON_B,
-    BUTTON_DOWN,
-    BUTTON_LEFT,
-    BUTTON_RIGHT,
-    BUTTON_UP,
-    VISIBLE_LEFT,
-    VISIBLE_TOP,
-    Emulator,
-    Image,
-)
+from a3g.game.emulators import VISIBLE_LEFT, VISIBLE_TOP, Emulator, Image
+from a3g.game.options import ACTION_SETS, GameOptions
 from a3g.game.rewards import REWARD_SCALE
 from a3g.game.rules import Episode, FrameHook, Outcome
-from a3g.game.stages import STAGES, Stage, go_to_start
+from a3g.game.stage_starts import go_to_start
+from a3g.game.stages import STAGES, Stage
+
+__all__ = ["ACTION_SETS", "PICTURE_CUT", "GameOptions", "Lane", "StartStates"]
 
 # Seed 002's cut of the 256 x 240 picture, [15:-25, 43:-13]: 200 x 200 pixels without most of the status bar.
 PICTURE_CUT = (15, 215, 43, 243)  # top, bottom, left, right
 _ROWS = slice(PICTURE_CUT[0] - VISIBLE_TOP, PICTURE_CUT[1] - VISIBLE_TOP)
 _COLUMNS = slice(PICTURE_CUT[2] - VISIBLE_LEFT, PICTURE_CUT[3] - VISIBLE_LEFT)
-
-_R, _L, _A, _B = BUTTON_RIGHT, BUTTON_LEFT, BUTTON_A, BUTTON_B
-
-ACTION_SETS: dict[str, tuple[int, ...]] = {
-    # Seed 002's ten: enough for every stage but the vines, which lead to bonuses only.
-    "a3g": (0, _R, _R | _A, _R | _B, _R | _A | _B, _A, _L | _A, _L | _B, _L | _A | _B, BUTTON_DOWN),
-    # gym-super-mario-bros' three.
-    "right": (0, _R, _R | _A, _R | _B, _R | _A | _B),
-    "simple": (0, _R, _R | _A, _R | _B, _R | _A | _B, _A, _L),
-    "complex": (0, _R, _R | _A, _R | _B, _R | _A | _B, _A, _L, _L | _A, _L | _B, _L | _A | _B, BUTTON_DOWN, BUTTON_UP),
-}
-
-
-@dataclass(frozen=True)
-class GameOptions:
-    """How the game is shown to the agent and played by it. Travels with the weights."""
-
-    skip_rate: int = 4
-    """Frames per agent step."""
-    stack: int = 4
-    """Pictures in an observation, oldest first."""
-    height: int = 80
-    width: int = 80
-    actions: str = "a3g"
-    """Name in ACTION_SETS."""
-    two_frame_max: bool = False
-    """Show the brighter of the last two frames, against sprites that flicker."""
-    noop_max: int = 30
-    """An episode starts after a random number of frames without buttons, 0 to this."""
-    sticky_actions: float = 0.0
-    """Chance that an agent step repeats the last action instead (Machado et al. 2018, section 5)."""
-    time_per_stage: int = 300
-    """Units of the game's clock allowed for a stage."""
-    max_episode_length: int = 100_000
-    """Agent steps after which an episode is truncated."""
-    episodic_life: bool = False
-    """Whole game only: a life lost or a stage cleared terminates, and the next reset goes on from there."""
-
-    def __post_init__(self) -> None:
-        if self.actions not in ACTION_SETS:
-            raise UserError(f"Unknown action set {self.actions!r}: choose one of {', '.join(ACTION_SETS)}.")
-        for name in ("skip_rate", "stack", "height", "width", "time_per_stage", "max_episode_length"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name} must be at least 1, not {getattr(self, name)}.")
-        if self.noop_max < 0:
-            raise UserError(f"noop_max must be 0 or more, not {self.noop_max}.")
-        if not 0.0 <= self.sticky_actions < 1.0:
-            raise UserError(f"sticky_actions must be a chance from 0 up to, not including, 1, not {self.sticky_actions}.")
-
-    @property
-    def observation_shape(self) -> tuple[int, int, int]:
-        """(stack, height, width)."""
-        return self.stack, self.height, self.width
-
-    @property
-    def num_actions(self) -> int:
-        return len(ACTION_SETS[self.actions])
 
 
 class StartStates:

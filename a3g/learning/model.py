@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -12,37 +11,14 @@ from torch.nn import functional as F
 from a3g.errors import UserError
 from a3g.learning.pictures import can_look_up, look_up
 from a3g.learning.pooling import max_pool
+from a3g.network_spec import NetworkSpec
+
+__all__ = ["ENCODERS", "INPUT_CLIP", "SEED_INPUT_MEAN", "SEED_INPUT_VARIANCE", "ActorCritic", "NetworkSpec"]
 
 # Mean and variance of the grey pictures that seed project 002 measured over all stages and shipped.
 SEED_INPUT_MEAN = 88.86
 SEED_INPUT_VARIANCE = 3658.0
 INPUT_CLIP = 10.0
-
-
-@dataclass(frozen=True)
-class NetworkSpec:
-    """All that is needed to rebuild a network; travels with its weights."""
-
-    encoder: str = "impala"
-    """Name in ENCODERS."""
-    observation_shape: tuple[int, int, int] = (4, 80, 80)
-    """(stack, height, width)."""
-    num_actions: int = 10
-    hidden_size: int = 512
-    lstm: bool = True
-
-    def __post_init__(self) -> None:
-        """
-        Raises:
-            ValueError: if a dimension is missing or below 1.
-        """
-        if len(self.observation_shape) != 3:
-            raise ValueError(f"observation_shape must be (stack, height, width), not {self.observation_shape}")
-        if min(self.observation_shape) < 1:
-            raise ValueError(f"observation_shape must be at least 1 in each dimension, not {self.observation_shape}")
-        for name in ("num_actions", "hidden_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
 
 
 class _ResidualBlock(nn.Module):

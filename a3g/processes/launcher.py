@@ -9,23 +9,22 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from multiprocessing import resource_tracker
 from multiprocessing.process import BaseProcess
 from types import FrameType
 from typing import Any
 
 import setproctitle
 import torch
-from torch import multiprocessing
 
 from a3g.config import TrainConfig
 from a3g.errors import UserError
 from a3g.files import remove_remains
 from a3g.processes.books import Run, read_status, write_summary
 from a3g.processes.checkpoint import Progress, leaving_path, worker_path
+from a3g.processes.fork_server import ONE_THREAD, STOP_SIGNALS, fork_server_is_starting, process_context, start_process
 from a3g.processes.heartbeat import Pulse
 from a3g.processes.prepare import prepare_run
-from a3g.processes.process import STOP_SIGNALS, compute_on_one_core, describe_computing, describe_gpus
+from a3g.processes.process import compute_on_one_core, describe_computing, describe_gpus
 from a3g.processes.saver import Saver
 from a3g.processes.shared import Count
 from a3g.processes.supervisor import Child, Supervisor
@@ -68,9 +67,9 @@ class _Launcher:
 
     def __init__(self, run: Run) -> None:
         self.run_ = run
-        self._context = multiprocessing.get_context("spawn")
+        self._context = process_context()
         children = [self._tester(), *(self._worker(i) for i in range(run.config.workers))]
-        self._supervisor = Supervisor(children, run.config.silence_limit)
+        self._supervisor = Supervisor(children, run.config.heartbeat_timeout)
         self._watcher = Watcher(run.config, run.folder)
         self._last_trouble = ""
         self._skipped, self._skipped_at = self._progress().skipped_updates, time.monotonic()
@@ -80,12 +79,16 @@ class _Launcher:
         """Start everything, watch it until there is a reason to stop, and leave everything saved."""
         reason, failed = "stopped by an error", True
         # Children must not make threads of their own: one process, one core.
-        os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1")
+        os.environ.update(ONE_THREAD)
         with _stop_signals() as self._signals:
             try:
                 if self.run_.resumed_from is None:  # from now on there is something to go on with
                     self._saver.save_at_once()
-                self._supervisor.start(time.monotonic())
+                # To start a process waits for the server to be ready, and Ctrl-C would have to wait with it.
+                while not self._signals and fork_server_is_starting():
+                    time.sleep(URGENT_POLL_SECONDS)
+                if not self._signals:
+                    self._supervisor.start(time.monotonic())
                 with self._watcher:
                     reason, failed = self._watch()
             finally:
@@ -185,13 +188,7 @@ class _Launcher:
 
     def _spawn(self, title: str, target: Any, arguments: tuple[Any, ...]) -> Any:
         process = self._context.Process(target=target, args=arguments, name=title, daemon=True)
-        resource_tracker.ensure_running()  # now, since starting it unblocks signals
-        # A child inherits what is blocked, until it is ready for signals.
-        unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
-        try:
-            process.start()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
+        start_process(process)
         return process
 
 

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import torch
 
-from a3g.config import TrainConfig, to_json
+from a3g.command_line import to_json
+from a3g.config import TrainConfig
 from a3g.errors import UserError
 from a3g.evaluation import sort_key
 from a3g.files import looking_into, remove_remains, write_atomically

@@ -16,11 +16,9 @@ from a3g.config import TrainConfig
 from a3g.errors import UserError
 from a3g.game.emulators import resolve_emulator
 from a3g.learning.precision import prepare_gpu_arithmetic, resolve_precision
-from a3g.processes.lifeline import end_with_parent
+from a3g.processes.fork_server import STOP_SIGNALS
+from a3g.processes.parent_death import end_with_parent
 from a3g.reporting.say import make_output_patient
-
-# What tells a run to stop: Ctrl-C, what schedulers send before they take the machine away, a terminal that is closed.
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 
 # mallopt(3): options by their numbers in <malloc.h>, and what they are set to. Blocks of more than 32 MB, the most that
 # older glibc takes here, still come from the kernel and go back to it; bfloat16 activations are smaller.

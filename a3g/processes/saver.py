@@ -143,7 +143,7 @@ class Saver:
     @property
     def _patience(self) -> float:
         config = self._run.config
-        return GATE_PATIENCE_SECONDS if config.workers > 1 else max(GATE_PATIENCE_SECONDS, config.silence_limit)
+        return GATE_PATIENCE_SECONDS if config.workers > 1 else max(GATE_PATIENCE_SECONDS, config.heartbeat_timeout)
 
     def _steps(self) -> int:
         return self._progress().agent_steps

@@ -11,7 +11,8 @@ from types import TracebackType
 from rich.console import Console
 from rich.live import Live
 
-from a3g.config import TrainConfig, to_json
+from a3g.command_line import to_json
+from a3g.config import TrainConfig
 from a3g.reporting.metrics import MetricsWriter
 from a3g.reporting.progress import clock, make_line, make_table
 from a3g.reporting.status import RunStatus

@@ -17,13 +17,42 @@ import numpy as np
 from numpy.typing import NDArray
 
 from a3g.errors import UserError
+from a3g.game.buttons import (
+    BUTTON_A,
+    BUTTON_B,
+    BUTTON_DOWN,
+    BUTTON_LEFT,
+    BUTTON_RIGHT,
+    BUTTON_SELECT,
+    BUTTON_START,
+    BUTTON_UP,
+)
+from a3g.game.options import EMULATOR_NAMES
+
+__all__ = [
+    "ALL",
+    "BUTTON_A",
+    "BUTTON_B",
+    "BUTTON_DOWN",
+    "BUTTON_LEFT",
+    "BUTTON_RIGHT",
+    "BUTTON_SELECT",
+    "BUTTON_START",
+    "BUTTON_UP",
+    "EMULATOR_NAMES",
+    "FRAMES_PER_SECOND",
+    "VISIBLE_HEIGHT",
+    "VISIBLE_LEFT",
+    "VISIBLE_TOP",
+    "VISIBLE_WIDTH",
+    "Emulator",
+    "Image",
+    "available_emulators",
+    "make_emulator",
+    "resolve_emulator",
+]
 
 Image = NDArray[np.uint8]
-
-# Button bits, in the order in which the console's controller shifts them out.
-BUTTON_A, BUTTON_B, BUTTON_SELECT, BUTTON_START, BUTTON_UP, BUTTON_DOWN, BUTTON_LEFT, BUTTON_RIGHT = (
-    1 << bit for bit in range(8)
-)
 
 # The part of the 256 x 240 picture that every engine shows: FCEUmm cuts 8 pixels off each side.
 VISIBLE_TOP, VISIBLE_LEFT = 8, 8
@@ -100,7 +129,6 @@ _ENGINES: dict[str, tuple[str, Callable[[], Emulator], str]] = {
     "fceumm": ("stable_retro", _make_fceumm, "install stable-retro 1.0.0, which has wheels for Python 3.12 and older"),
     "nes-py": ("nes_py", _make_nes_py, "install nes-py"),
 }
-EMULATOR_NAMES = ("auto", *_ENGINES)
 
 
 def available_emulators() -> tuple[str, ...]:

@@ -1,0 +1,31 @@
+"""What a network looks like, as plain values: knows nothing of PyTorch, so that the options can use it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class NetworkSpec:
+    """All that is needed to rebuild a network; travels with its weights."""
+
+    encoder: str = "impala"
+    """Name in `a3g.learning.model.ENCODERS`."""
+    observation_shape: tuple[int, int, int] = (4, 80, 80)
+    """(stack, height, width)."""
+    num_actions: int = 10
+    hidden_size: int = 512
+    lstm: bool = True
+
+    def __post_init__(self) -> None:
+        """
+        Raises:
+            ValueError: if a dimension is missing or below 1.
+        """
+        if len(self.observation_shape) != 3:
+            raise ValueError(f"observation_shape must be (stack, height, width), not {self.observation_shape}")
+        if min(self.observation_shape) < 1:
+            raise ValueError(f"observation_shape must be at least 1 in each dimension, not {self.observation_shape}")
+        for name in ("num_actions", "hidden_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")

@@ -1,0 +1,46 @@
+"""Named sets of values for the training options."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from a3g.errors import UserError
+
+# What the two presets for one stage on few cores have in common.
+_QUICK = {
+    "lstm": False,
+    "adam_eps": 1e-5,
+    "gamma": 0.9,
+    "tau": 0.95,
+    "max_grad_norm": 0.5,
+}
+PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
+    "a3g": ("A3G with the network and settings of the original A3G, many lanes per worker", {}),
+    "original-a3g": (
+        "the original A3G (https://github.com/dgriff777/SuperMarioRL) as it is: one game per worker, float32, nes-py",
+        {"lanes": 1, "precision": "float32", "emulator": "nes-py"},
+    ),
+    "quick": (
+        "what clears a single stage soonest on few cores: small network, clipped objective",
+        {**_QUICK, "network": "nips", "hidden_size": 256, "loss": "ppo", "num_steps": 64, "lr": 5e-4},
+    ),
+    "quick-a3c": (
+        "for the same, A3G's own loss: a larger network, many small updates",
+        {**_QUICK, "network": "nature", "loss": "a3c", "num_steps": 5, "lr": 5e-4},
+    ),
+}
+
+# Names that presets had before.
+ALIASES = {"seed": "original-a3g"}
+
+
+def preset_name(name: str) -> str:
+    """The name that a preset has now.
+
+    Raises:
+        UserError: if there is no such preset.
+    """
+    name = ALIASES.get(name, name)
+    if name not in PRESETS:
+        raise UserError(f"Unknown preset {name!r}: choose one of {', '.join(PRESETS)}.")
+    return name

@@ -1,0 +1,126 @@
+"""From where to where each number among the options goes, in one table."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+from a3g.errors import UserError
+
+if TYPE_CHECKING:
+    from a3g.config import EvalConfig, TrainConfig
+
+# In bytes; no file system here takes a longer one.
+LONGEST_NAME = 255
+
+
+@dataclass(frozen=True)
+class Range:
+    """The values that a number may have, both ends included unless said otherwise."""
+
+    low: float
+    high: float
+    above_low: bool = False
+    """`low` itself is too small."""
+    below_high: bool = False
+    """`high` itself is too large."""
+    words: str = ""
+    """The whole range in words; by default only the end that was passed is named."""
+
+    def complaint(self, value: float) -> str:
+        """What `value` would have to be, or nothing if it is in the range."""
+        if value < self.low or (self.above_low and value == self.low):
+            return self.words or (f"more than {self.low:g}" if self.above_low else _at_least(self.low))
+        if value > self.high or (self.below_high and value == self.high):
+            return self.words or f"at most {_plain(self.high)}"
+        return ""
+
+
+_SHARE = Range(0, 1, words="between 0 and 1")
+_CLOCK = Range(1, 10_000)  # the game's own has three digits
+_STEPS = Range(1, 10**9)
+_WEIGHT = Range(0, 10**6)
+_DAYS = 10**7  # in seconds, about 115 of them
+_POSITIVE_SECONDS = Range(0, _DAYS, above_low=True)
+
+# What stands here is what makes sense at all; what fits into a machine's memory depends on all of them together, see
+# `a3g.processes.memory_estimate`.
+RANGES: dict[str, Range] = {
+    # -- what to play
+    "skip_rate": Range(1, 1_000),
+    "stack": Range(1, 64),
+    "noop_max": Range(0, 3_600),  # a minute; the game's clock would end an episode after at most four
+    "sticky_actions": Range(0, 1, below_high=True, words="a chance from 0 up to, not including, 1"),
+    "time_per_stage": _CLOCK,
+    "max_episode_length": _STEPS,
+    # -- who plays
+    "workers": Range(1, 4_096),
+    "lanes": Range(1, 4_096),
+    "seed": Range(0, 2**62),  # each worker adds to it, and PyTorch takes 64 bits
+    # -- the network, learning
+    "hidden_size": Range(1, 16_384),
+    "lr": Range(0, 1e30, above_low=True),
+    "adam_eps": Range(0, 1_000, above_low=True),
+    "gamma": _SHARE,
+    "tau": _SHARE,
+    "entropy_coef": _WEIGHT,
+    "value_coef": _WEIGHT,
+    "num_steps": Range(1, 100_000),
+    "max_grad_norm": Range(0, 1e30),
+    "epochs": Range(1, 1_000),
+    "minibatches": Range(1, 4_096),
+    "clip": Range(0, 1_000, above_low=True),
+    # -- testing
+    "test_episodes": Range(1, 10_000),
+    "clear_rate": Range(0, 1, above_low=True, words="more than 0 and at most 1"),
+    "test_interval": _POSITIVE_SECONDS,
+    # -- when to stop
+    "total_steps": Range(0, 10**18),  # counted in 64 bits
+    "max_minutes": Range(0, _DAYS),
+    # -- files, and signs of life
+    "checkpoint_interval": _POSITIVE_SECONDS,
+    "keep_checkpoints": Range(1, 10**6),
+    "heartbeat_timeout": Range(1, _DAYS),
+    # -- evaluation only
+    "num_episodes": Range(1, 10**6),
+    "episode_start": Range(0, 31, words="0 (1-1) to 31 (8-4)"),
+    "gpu_id": Range(-1, 1_023, words="a GPU's number, or -1 for the CPU"),
+    "render_freq": Range(1, 10**6),
+}
+
+
+def check_ranges(config: TrainConfig | EvalConfig) -> None:
+    """
+    Raises:
+        UserError: if a number is outside its range, or is none.
+    """
+    for field in fields(config):
+        value = getattr(config, field.name)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            continue
+        require(not isinstance(value, float) or math.isfinite(value), field.name, value, "a finite number")
+        complaint = RANGES[field.name].complaint(value)
+        require(not complaint, field.name, value, complaint)
+
+
+def require(condition: bool, name: str, value: Any, expected: str) -> None:
+    """
+    Args:
+        name: the option's field.
+        expected: what the value would have to be.
+
+    Raises:
+        UserError: unless `condition` holds.
+    """
+    if not condition:
+        raise UserError(f"--{name.replace('_', '-')} must be {expected}, not {value}.")
+
+
+def _at_least(low: float) -> str:
+    return "0 or more" if low == 0 else f"at least {_plain(low)}"
+
+
+def _plain(number: float) -> str:
+    """2500 and 1e+30, as people type them."""
+    return str(number) if isinstance(number, int) else f"{number:g}"
