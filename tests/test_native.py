@@ -26,9 +26,7 @@ from a3g.game.lane import ACTION_SETS
 from a3g.game.rules import Episode
 from a3g.game.stage_starts import go_to_start
 from a3g.game.stages import STAGES, Stage
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
-import native_compare
+from benchmarks import native_compare
 
 ROM = native_compare.rom_path().read_bytes()
 NEEDS_FCEUMM = pytest.mark.skipif(
