@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: setup train eval test soak lint format
+.PHONY: setup train eval test test-fast test-avx2 coverage soak kills lint format hooks
 .PHONY: bench bench-clear bench-staleness bench-native bench-native-shortcuts native-compare
 
 setup: $(STAMP)
@@ -41,13 +41,34 @@ train: $(STAMP)
 eval: $(STAMP)
 	$(BIN)/python gym_eval.py --env SuperMarioBros-1-1-v0 --num-episodes 100
 
+# All tests, then those of learning once more as on a processor without AVX-512.
 test: $(STAMP)
 	$(BIN)/python -m pytest
+	$(MAKE) test-avx2
+
+# About two minutes, to run while working: no test that takes more than some seconds.
+test-fast: $(STAMP)
+	$(BIN)/python -m pytest -m "not slow and not stress and not gpu"
+
+# PyTorch computes on other ways where AVX-512 and bfloat16 instructions are missing. These variables hide them.
+AVX2 := ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2
+AVX2_TESTS := $(patsubst %,tests/test_%.py,learner model losses rollout weights optim pooling precision)
+test-avx2: $(STAMP)
+	$(AVX2) $(BIN)/python -m pytest -m "not slow" $(AVX2_TESTS)
+
+# What the tests reach, line by line; child processes are not counted.
+coverage: $(STAMP)
+	$(BIN)/python -m pytest -m "not stress" --cov=a3g --cov-report=term-missing:skip-covered
 
 # A run with a fault every ten seconds, and whether all that it promises held.
 MINUTES ?= 30
 soak: $(STAMP)
 	$(BIN)/python -m tests.stress.soak --minutes $(MINUTES)
+
+# Kills the launcher at random moments and in the middle of saving, and looks what is left.
+KILLS ?= 200
+kills: $(STAMP)
+	$(BIN)/python -m tests.stress.kill_launcher --times $(KILLS)
 
 # Every speed that the README quotes, Stable-Baselines3's beside them; a quarter of an hour on an otherwise idle machine.
 bench: $(STAMP)
@@ -82,3 +103,7 @@ lint: $(STAMP)
 format: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# Checks before every commit, the same as `make lint`'s.
+hooks: $(STAMP)
+	$(BIN)/pre-commit install

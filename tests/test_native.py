@@ -282,6 +282,7 @@ def test_rules_rewards_and_observations_equal_the_python_rules(
     actions = ACTION_SETS["a3g"]
     outcomes: set[str] = set()
     hurry = 3  # to the right, running
+    episodes: list[tuple[Stage, bytes, int, int | None]]
     episodes = [(stage, state, 300, hurry) for stage, state in _shortly_before_the_end(starts)]
     episodes += [(STAGES[i], starts[STAGES[i]], 300, None) for i in (0, 5, 3, 15, 31, 27)]
     episodes += [(Stage(1, 1), starts[Stage(1, 1)], 3, 0)]  # stands still until the time is up
