@@ -163,6 +163,7 @@ def hammer(number: int, weights: nn.Parameter, optimizer: Shared, steps: int) ->
         optimizer.step()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["adam", "rmsprop"])
 def test_many_processes_on_one_model_find_the_minimum(kind: str) -> None:
     weights = nn.Parameter(torch.zeros(SIZE).share_memory_())

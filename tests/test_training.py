@@ -69,6 +69,7 @@ def test_memory_that_is_freed_is_there_the_next_time_without_the_kernel() -> Non
     assert int(done.stdout) < 500
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [
@@ -151,6 +152,7 @@ def test_a_workers_time_is_accounted_for() -> None:
     assert float(seconds.sum()) <= time.perf_counter() - begin
 
 
+@pytest.mark.slow
 def test_staleness_counts_the_updates_of_the_others() -> None:
     settings = config(workers=2, total_steps=0)
     shared, counters = make_shared(settings)
@@ -275,6 +277,7 @@ def mean_progress_of_random_play(settings: TrainConfig) -> float:
     return float(counters.stages[0, 0, StageCount.MEAN_PROGRESS])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [
@@ -383,6 +386,7 @@ def test_ctrl_c_stops_even_a_run_that_is_only_starting(tmp_path: Path, start: St
     assert newest_checkpoint(tmp_path / "logs" / "run").exists()
 
 
+@pytest.mark.slow
 def test_children_do_not_outlive_a_killed_launcher(tmp_path: Path, start: Start) -> None:
     run = start(arguments(tmp_path, "--run-name", "run", "--workers", "1"))
     run.wait_for((tmp_path / "logs" / "run" / "metrics.csv").exists)
@@ -434,6 +438,7 @@ def test_serial_training_stops_at_its_steps_and_goes_on_even_elsewhere(tmp_path:
     assert not (tmp_path / "logs" / "run").exists()
 
 
+@pytest.mark.slow
 def test_training_ends_when_everything_is_cleared(tmp_path: Path, start: Start) -> None:
     """With the shipped weights, which clear 1-1: the tester finds it out and the launcher stops."""
     command = [sys.executable, str(ROOT / "main.py"), "--preset", "quick", "--env", "SuperMarioBros-1-1-v0", "--workers", "1"]
