@@ -1,23 +1,36 @@
-# Every target sets up what it needs: a fresh machine has only Python 3.11 or newer, make and a C++ compiler. Where the
-# native emulator core can't be built, the slower engines do.
+# Every target sets up what it needs: a fresh machine has only Python 3.11 or newer and make. With a C++ compiler the native
+# emulator core is built, and on Python 3.11 nes-py, which has no wheels there. Without one the other engines are used.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: setup train eval test soak lint format
+.PHONY: setup train eval test test-fast test-avx2 coverage soak kills lint format hooks
 .PHONY: bench bench-clear bench-staleness bench-native bench-native-shortcuts native-compare
 
 setup: $(STAMP)
 
 NATIVE := $(wildcard native/src/* native/a3g_native/*) native/CMakeLists.txt native/pyproject.toml
+# gym-super-mario-bros, which ships the game, depends on nes-py, which may have to be compiled.
+COMPILED := ^(nes-py|gym-super-mario-bros)==
+PRINT_DEV_EXTRA := import tomllib; \
+	print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["dev"], sep="\n")
+SKIPPED_NES_PY := nes-py could not be built (no C++ compiler? see $(VENV)/nes-py.log); the other engines will be used.
+SKIPPED_NATIVE := The native core could not be built (no C++ compiler? see $(VENV)/native.log); fceumm or nes-py will be used.
 
-$(STAMP): requirements.txt $(NATIVE)
+$(STAMP): requirements.txt pyproject.toml $(NATIVE)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --requirement requirements.txt
-	@$(BIN)/python -m pip install --quiet ./native 2> $(VENV)/native.log \
-		|| echo "The native core was not built (no C++ compiler? see $(VENV)/native.log); fceumm or nes-py will be used."
+	$(PIP) install --quiet --upgrade pip
+	grep -Ev '$(COMPILED)' requirements.txt > $(VENV)/others.txt
+	grep -E '$(COMPILED)' requirements.txt > $(VENV)/nes-py.txt
+	grep -E '^gym-super-mario-bros==' requirements.txt > $(VENV)/rom.txt
+	$(BIN)/python -c '$(PRINT_DEV_EXTRA)' > $(VENV)/dev.txt
+	$(PIP) install --quiet --requirement $(VENV)/others.txt --requirement $(VENV)/dev.txt
+	@$(PIP) install --quiet --requirement $(VENV)/nes-py.txt 2> $(VENV)/nes-py.log || { \
+		$(PIP) install --quiet --no-deps --requirement $(VENV)/rom.txt && echo "$(SKIPPED_NES_PY)"; }
+	@$(PIP) install --quiet ./native 2> $(VENV)/native.log || echo "$(SKIPPED_NATIVE)"
+	$(PIP) install --quiet --no-deps --editable .
 	touch $@
 
 # Trains stage 1-1 from scratch until the tester clears it in 19 of 20 random starts.
@@ -28,38 +41,59 @@ train: $(STAMP)
 eval: $(STAMP)
 	$(BIN)/python gym_eval.py --env SuperMarioBros-1-1-v0 --num-episodes 100
 
+# All tests, then those of learning once more as on a processor without AVX-512.
 test: $(STAMP)
 	$(BIN)/python -m pytest
+	$(MAKE) test-avx2
+
+# About two minutes, to run while working: no test that takes more than some seconds.
+test-fast: $(STAMP)
+	$(BIN)/python -m pytest -m "not slow and not stress and not gpu"
+
+# PyTorch computes on other ways where AVX-512 and bfloat16 instructions are missing. These variables hide them.
+AVX2 := ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2
+AVX2_TESTS := $(patsubst %,tests/test_%.py,learner model losses rollout weights optim pooling precision)
+test-avx2: $(STAMP)
+	$(AVX2) $(BIN)/python -m pytest -m "not slow" $(AVX2_TESTS)
+
+# What the tests reach, line by line; child processes are not counted.
+coverage: $(STAMP)
+	$(BIN)/python -m pytest -m "not stress" --cov=a3g --cov-report=term-missing:skip-covered
 
 # A run with a fault every ten seconds, and whether all that it promises held.
 MINUTES ?= 30
 soak: $(STAMP)
-	$(BIN)/python benchmarks/soak.py --minutes $(MINUTES)
+	$(BIN)/python -m tests.stress.soak --minutes $(MINUTES)
+
+# Kills the launcher at random moments and in the middle of saving, and looks what is left.
+KILLS ?= 200
+kills: $(STAMP)
+	$(BIN)/python -m tests.stress.kill_launcher --times $(KILLS)
 
 # Every speed that the README quotes, Stable-Baselines3's beside them; a quarter of an hour on an otherwise idle machine.
 bench: $(STAMP)
 	$(BIN)/python -m pip install --quiet --requirement benchmarks/requirements.txt
-	$(BIN)/python benchmarks/throughput.py --json docs/throughput.json --picture docs/throughput.png
+	$(BIN)/python -m benchmarks.throughput --json docs/throughput.json --picture docs/throughput.png
 
 # From scratch to 1-1 cleared in 18 of 20 random starts, five seeds; and Stable-Baselines3's PPO.
 bench-clear: $(STAMP)
 	$(BIN)/python -m pip install --quiet --requirement benchmarks/requirements.txt
-	$(BIN)/python benchmarks/time_to_clear.py --json docs/time_to_clear.json
+	$(BIN)/python -m benchmarks.time_to_clear --json docs/time_to_clear.json
 
 # What lock-free learning costs.
 bench-staleness: $(STAMP)
-	$(BIN)/python benchmarks/staleness.py --json docs/staleness.json --picture docs/staleness.png
+	$(BIN)/python -m benchmarks.staleness --json docs/staleness.json --picture docs/staleness.png
 
 bench-native: $(STAMP)
-	$(BIN)/python benchmarks/native_speed.py
+	$(BIN)/python -m benchmarks.native_speed
 
 # An agent step with and without each shortcut of the native core; builds it several times, which takes some minutes.
 bench-native-shortcuts: $(STAMP)
-	$(BIN)/python benchmarks/native_shortcuts.py
+	$(BIN)/python -m benchmarks.native_shortcuts
 
 # A million frames of all 32 stages on the native core and on FCEUmm: every byte of RAM, every seventh picture.
 native-compare: $(STAMP)
-	$(BIN)/python benchmarks/native_compare.py --frames 1000000
+	$(BIN)/python -m benchmarks.native_compare --frames 1000000
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -69,3 +103,7 @@ lint: $(STAMP)
 format: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# Checks before every commit, the same as `make lint`'s.
+hooks: $(STAMP)
+	$(BIN)/pre-commit install

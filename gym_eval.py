@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
+from a3g.interrupts import end_quietly_by_interrupt
+
+if __name__ == "__main__":
+    end_quietly_by_interrupt()
+
 import sys
 
-from a3g.command_line import parse_eval
-from a3g.errors import UserError
+from a3g.commands import eval_command
 
 
 def main() -> int:
-    """Parse, validate, play; returns the exit code."""
-    try:
-        config = parse_eval()
-        from a3g.processes.play import evaluate  # only now, so that --help is quick
-
-        return evaluate(config)
-    except UserError as error:
-        print(f"gym_eval.py: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
+    """Play with trained weights; returns the exit code."""
+    return eval_command(sys.argv[1:], "gym_eval.py")
 
 
 if __name__ == "__main__":

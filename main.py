@@ -2,59 +2,24 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
-from dataclasses import replace
-from pathlib import Path
+from a3g.interrupts import end_quietly_by_interrupt
+from a3g.processes.parent_death import end_with_parent
 
-from a3g.processes.lifeline import end_with_parent
-
+if __name__ == "__main__":
+    end_quietly_by_interrupt()
 if __name__ == "__mp_main__":  # a child of a run, about to import: from its first moment on it ends with the launcher
     end_with_parent()
 
-from a3g.command_line import parse_train
-from a3g.config import TrainConfig
-from a3g.errors import UserError
-from a3g.reporting.say import make_output_patient, say
+import sys
+from collections.abc import Sequence
+
+from a3g.commands import train_command
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Parse, validate, hand over to the launcher; returns the exit code."""
-    try:
-        config = parse_train(arguments)
-        if config.resume:
-            config = _with_settings_of_run(config, arguments)
-        from a3g.processes.launcher import train  # only now, so that --help is quick
-
-        return train(config)
-    except UserError as error:
-        print(f"main.py: {error}", file=sys.stderr)
-        return 2
-
-
-def _with_settings_of_run(config: TrainConfig, arguments: Sequence[str]) -> TrainConfig:
-    """The settings of the run to resume, with what this command line says on top."""
-    from a3g.runs.checkpoint import find_automatically, find_checkpoint, load_config
-
-    automatic = config.resume == "auto"
-    if automatic:
-        found = find_automatically(config, lambda text: None)
-        if found is None:
-            return replace(config, resume="")
-    else:
-        found = find_checkpoint(config.resume, config.log_dir, lambda text: None)
-    # Of a run only its folder is chosen here. It may still be saving: which checkpoint, is seen when nobody else is in it.
-    chosen = found.parent if automatic or not Path(config.resume).is_file() else found
-    # Where things lie is no setting of a run: it goes on where its checkpoint is, unless it gets a new name now, and a
-    # file does not decide what else is written on this machine.
-    folders = {name: getattr(config, name) for name in ("log_dir", "load_model_dir", "save_model_dir")}
-    settings = load_config(found)
-    resumed = parse_train(arguments, defaults=replace(settings, run_name="", **folders))
-    if settings.save_model_dir != resumed.save_model_dir:
-        say(f"a3g: the best weights go to {resumed.save_model_dir}, they went to {settings.save_model_dir} before")
-    return replace(resumed, resume=str(chosen), run_name="" if automatic else resumed.run_name)
+    """Train; returns the exit code."""
+    return train_command(arguments, "main.py")
 
 
 if __name__ == "__main__":
-    make_output_patient()
     sys.exit(main(sys.argv[1:]))

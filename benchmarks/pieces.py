@@ -18,6 +18,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+
+from a3g.command_line import parse_train
+from a3g.config import TrainConfig
 from a3g.learning.flat import FlatModel
 from a3g.learning.learner import Learner
 from a3g.learning.model import ActorCritic

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -33,7 +35,7 @@ def make(engine: str, case: Case, seed: int) -> MarioVectorEnv:
     return LaneVectorEnv(stages, lanes, options, engine, seed)
 
 
-def play(env: MarioVectorEnv, steps: int, seed: int) -> tuple[list[object], int]:
+def play(env: MarioVectorEnv, steps: int, seed: int) -> tuple[list[Any], int]:
     """What an agent sees, and how many episodes ended."""
     random, seen, ended = np.random.default_rng(seed), [], 0
     for _ in range(steps):

@@ -271,7 +271,7 @@ def test_the_recurrent_state_carries_gradients_back_in_time(encoder: str) -> Non
     """Only the last value is learnt from; the first picture's features must still hear of it, unless reset between."""
     model = small(encoder)
     for resets, heard in ((nowhere(3, 1), True), (torch.tensor([[True], [False], [True]]), False)):
-        seen = []
+        seen: list[Tensor] = []
         handle = model.fc.register_forward_hook(lambda module, inputs, output, seen=seen: seen.append(output))
         _, values, _ = model(pictures(3, 1), model.initial_state(1), resets)
         handle.remove()

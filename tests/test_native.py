@@ -26,9 +26,7 @@ from a3g.game.lane import ACTION_SETS
 from a3g.game.rules import Episode
 from a3g.game.stage_starts import go_to_start
 from a3g.game.stages import STAGES, Stage
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
-import native_compare
+from benchmarks import native_compare
 
 from tests.test_rules import to_the_minus_world
 
@@ -286,6 +284,8 @@ def test_rules_rewards_and_observations_equal_the_python_rules(
     actions = ACTION_SETS["a3g"]
     outcomes: set[str] = set()
     hurry, down = 3, 9  # to the right, running; into a pipe
+    hurry = 3  # to the right, running
+    episodes: list[tuple[Stage, bytes, int, int | None]]
     episodes = [(stage, state, 300, hurry) for stage, state in _shortly_before_the_end(starts)]
     episodes += [(STAGES[i], starts[STAGES[i]], 300, None) for i in (0, 5, 3, 15, 31, 27)]
     episodes += [(Stage(1, 1), starts[Stage(1, 1)], 3, 0)]  # stands still until the time is up

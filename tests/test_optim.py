@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch import Tensor, multiprocessing, nn
@@ -160,6 +163,7 @@ def hammer(number: int, weights: nn.Parameter, optimizer: Shared, steps: int) ->
         optimizer.step()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["adam", "rmsprop"])
 def test_many_processes_on_one_model_find_the_minimum(kind: str) -> None:
     weights = nn.Parameter(torch.zeros(SIZE).share_memory_())
@@ -221,3 +225,19 @@ def test_a_closure_is_called_and_its_loss_returned() -> None:
 
     assert float(optimizer.step(closure).detach()) == 3.0
     assert bool((weights < 1).all())
+
+
+def test_optimizers_do_not_import_the_compiler() -> None:
+    """Regression: making one, and its first step, imported torch.compile's machinery, for more than a second each."""
+    program = (
+        "import sys, torch\n"
+        "from shared_optim import SharedAdam, SharedRMSprop\n"
+        "for kind in (SharedAdam, SharedRMSprop):\n"
+        "    weights = torch.nn.Parameter(torch.ones(3))\n"
+        "    weights.grad = torch.ones(3)\n"
+        "    optimizer = kind([weights])\n"
+        "    optimizer.step()\n"
+        "    optimizer.zero_grad()\n"
+        "assert 'torch._dynamo' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)

@@ -23,6 +23,7 @@ from a3g.config import TrainConfig
 from a3g.files import load_tensors
 from a3g.learning.model import ActorCritic
 from a3g.processes.process_lock import ProcessLock
+from a3g.processes.checkpoint import checkpoints_in
 from a3g.processes.shared import STAGE_INDEX, Count, Gauge, SharedCounters, SharedModel, StageCount
 from a3g.processes.worker import Worker, run_worker
 from a3g.reporting.metrics import read_curve
@@ -71,6 +72,7 @@ def test_memory_that_is_freed_is_there_the_next_time_without_the_kernel() -> Non
     assert int(done.stdout) < 500
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [
@@ -153,6 +155,7 @@ def test_a_workers_time_is_accounted_for() -> None:
     assert float(seconds.sum()) <= time.perf_counter() - begin
 
 
+@pytest.mark.slow
 def test_staleness_counts_the_updates_of_the_others() -> None:
     settings = config(workers=2, total_steps=0)
     shared, counters = make_shared(settings)
@@ -280,6 +283,7 @@ def mean_progress_of_random_play(settings: TrainConfig) -> float:
     return float(counters.stages[0, 0, StageCount.MEAN_PROGRESS])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [
@@ -376,9 +380,9 @@ def test_a_run_survives_a_killed_worker_stops_on_sigterm_and_goes_on(tmp_path: P
 
 
 def test_ctrl_c_stops_even_a_run_that_is_only_starting(tmp_path: Path, start: Start) -> None:
-    """A terminal sends it to every process; the children, still importing, must not answer with tracebacks."""
+    """A terminal sends it to every process; the fork server, still importing, must not answer with a traceback."""
     run = start(arguments(tmp_path, "--run-name", "run"))
-    run.wait_for(lambda: sum("spawn_main" in title for title in run.children()) == 3)
+    run.wait_for(lambda: checkpoints_in(tmp_path / "logs" / "run"))
     os.killpg(run.process.pid, signal.SIGINT)
     _, err = run.finish(128 + signal.SIGINT)
     assert "Traceback" not in err
@@ -388,6 +392,7 @@ def test_ctrl_c_stops_even_a_run_that_is_only_starting(tmp_path: Path, start: St
     assert newest_checkpoint(tmp_path / "logs" / "run").exists()
 
 
+@pytest.mark.slow
 def test_children_do_not_outlive_a_killed_launcher(tmp_path: Path, start: Start) -> None:
     run = start(arguments(tmp_path, "--run-name", "run", "--workers", "1"))
     run.wait_for((tmp_path / "logs" / "run" / "metrics.csv").exists)
@@ -439,6 +444,7 @@ def test_serial_training_stops_at_its_steps_and_goes_on_even_elsewhere(tmp_path:
     assert not (tmp_path / "logs" / "run").exists()
 
 
+@pytest.mark.slow
 def test_training_ends_when_everything_is_cleared(tmp_path: Path, start: Start) -> None:
     """With the shipped weights, which clear 1-1: the tester finds it out and the launcher stops."""
     command = [sys.executable, str(ROOT / "main.py"), "--preset", "quick", "--env", "SuperMarioBros-1-1-v0", "--workers", "1"]

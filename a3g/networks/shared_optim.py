@@ -35,6 +35,7 @@ class SharedAdam(torch.optim.Adam):
         amsgrad: bool = False,
         fused: bool = True,
     ) -> None:
+        _import_no_compiler()
         super().__init__(params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, amsgrad=amsgrad, fused=fused)
         names = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq") if amsgrad else ("exp_avg", "exp_avg_sq")
         _share_state(self, names)
@@ -48,7 +49,7 @@ class SharedAdam(torch.optim.Adam):
                         f"a gradient with strides {gradient.stride()} on a parameter with strides {parameter.stride()}: "
                         "fused Adam would apply it to the wrong weights"
                     )
-        return super().step(closure)
+        return _step(self, torch.optim.Adam.step, closure)
 
 
 class SharedRMSprop(torch.optim.RMSprop):
@@ -69,6 +70,7 @@ class SharedRMSprop(torch.optim.RMSprop):
         momentum: float = 0.0,
         centered: bool = False,
     ) -> None:
+        _import_no_compiler()
         super().__init__(params, lr=lr, alpha=alpha, eps=eps, weight_decay=weight_decay, momentum=momentum, centered=centered)
         names = ["square_avg"]
         if momentum > 0:
@@ -76,6 +78,27 @@ class SharedRMSprop(torch.optim.RMSprop):
         if centered:
             names.append("grad_avg")
         _share_state(self, names)
+
+    def step(self, closure: Any = None) -> Any:
+        return _step(self, torch.optim.RMSprop.step, closure)
+
+
+def _import_no_compiler() -> None:
+    """Keep `torch.optim` from importing torch.compile's machinery, for 1.3 s of start-up, only to tell it to stay out.
+
+    Its decorator `torch._disable_dynamo` imports it when a function has no version yet that the compiler leaves alone.
+    Nothing here is compiled, so that version is the function itself.
+    """
+    for method in (torch.optim.Optimizer.add_param_group, torch.optim.Optimizer.zero_grad):
+        function = getattr(method, "__wrapped__", None)
+        if function is not None and not hasattr(function, "__dynamo_disable"):
+            setattr(function, "__dynamo_disable", function)
+
+
+def _step(optimizer: torch.optim.Optimizer, step: Any, closure: Any) -> Any:
+    """torch's own step, without the wrapper around it that imports torch.compile's machinery and switches gradients off."""
+    with torch.no_grad():
+        return getattr(step, "__wrapped__", step)(optimizer, closure)
 
 
 def _share_state(optimizer: torch.optim.Optimizer, names: Iterable[str]) -> None:

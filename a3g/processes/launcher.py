@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from multiprocessing import resource_tracker
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import FrameType
@@ -18,15 +17,15 @@ from typing import Any
 
 import setproctitle
 import torch
-from torch import multiprocessing
 
 from a3g.config import TrainConfig
 from a3g.files import remove_remains, write_atomically
 from a3g.processes.counters import Count
 from a3g.processes.divergence import DivergenceMonitor
+from a3g.processes.fork_server import ONE_THREAD, STOP_SIGNALS, fork_server_is_starting, process_context, start_process
 from a3g.processes.heartbeat import HeartbeatMonitor
 from a3g.processes.prepare import prepare_run
-from a3g.processes.process import EXIT_DAMAGED_WEIGHTS, STOP_SIGNALS, compute_on_one_core, describe_computing, describe_gpus
+from a3g.processes.process import EXIT_DAMAGED_WEIGHTS, compute_on_one_core, describe_computing, describe_gpus
 from a3g.processes.run_statistics import Run, read_status, write_summary
 from a3g.processes.supervisor import Child, Supervisor
 from a3g.processes.tester import Tester, run_tester
@@ -70,7 +69,7 @@ class _Launcher:
 
     def __init__(self, run: Run) -> None:
         self.run_ = run
-        self._context = multiprocessing.get_context("spawn")
+        self._context = process_context()
         counters = run.shared.counters
         self._workers = [self._worker(i) for i in range(run.config.workers)]
         children = [self._tester(), *self._workers]
@@ -89,12 +88,16 @@ class _Launcher:
         """Start everything, watch it until there is a reason to stop, and leave everything saved."""
         reason, failed = "stopped by an error", True
         # Children must not make threads of their own: one process, one core.
-        os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1")
+        os.environ.update(ONE_THREAD)
         with _stop_signals(self._signals), self._display:
             try:
                 if self.run_.resumed_from is None:  # from now on there is something to go on with
                     self._saver.save_at_once()
-                self._supervisor.start(time.monotonic())
+                # To start a process waits for the server to be ready, and Ctrl-C would have to wait with it.
+                while not self._signals and fork_server_is_starting():
+                    time.sleep(URGENT_POLL_SECONDS)
+                if not self._signals:
+                    self._supervisor.start(time.monotonic())
                 reason, failed = self._watch()
             finally:
                 self._say_messages()
@@ -222,13 +225,7 @@ class _Launcher:
 
     def _spawn(self, title: str, target: Any, arguments: tuple[Any, ...]) -> Any:
         process = self._context.Process(target=target, args=arguments, name=title, daemon=True)
-        resource_tracker.ensure_running()  # now, since starting it unblocks signals
-        # A child inherits what is blocked, until it is ready for signals.
-        unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
-        try:
-            process.start()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
+        start_process(process)
         return process
 
 

@@ -16,11 +16,9 @@ from a3g.accelerator.precision import prepare_gpu_arithmetic, resolve_precision
 from a3g.config import TrainConfig
 from a3g.errors import UserError
 from a3g.game.emulators import resolve_emulator
-from a3g.processes.lifeline import end_with_parent
+from a3g.processes.fork_server import STOP_SIGNALS
+from a3g.processes.parent_death import end_with_parent
 from a3g.reporting.say import make_output_patient
-
-# What tells a run to stop: Ctrl-C, what schedulers send before they take the machine away, a terminal that is closed.
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 
 # Exit code of a worker that got damaged weights from the shared model and could not act with them.
 EXIT_DAMAGED_WEIGHTS = 3

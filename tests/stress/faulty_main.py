@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from a3g.processes.lifeline import end_with_parent
+from a3g.processes.parent_death import end_with_parent
 
 if __name__ == "__mp_main__":
     end_with_parent()

@@ -1,0 +1,57 @@
+"""The command `a3g`, the same as `python -m a3g`: `a3g train ...`, `a3g eval ...`, `a3g --version`."""
+
+from __future__ import annotations
+
+import sys
+
+from a3g.interrupts import end_quietly_by_interrupt
+from a3g.processes.parent_death import end_with_parent
+
+if __name__ == "__mp_main__":  # a child of a run, about to import: from its first moment on it ends with the launcher
+    end_with_parent()
+
+USAGE = """usage: a3g {train,eval} [options]
+
+  a3g train --help   train a network, as `python main.py` does
+  a3g eval --help    play with trained weights, as `python gym_eval.py` does
+  a3g --version      say which version this is
+"""
+
+
+def main(arguments: list[str]) -> int:
+    """Hand over to the command asked for; returns the exit code."""
+    match arguments:
+        case ["train", *options]:
+            from a3g.commands import train_command  # only now, so that --version is quick
+
+            return train_command(options, "a3g train")
+        case ["eval", *options]:
+            from a3g.commands import eval_command
+
+            return eval_command(options, "a3g eval")
+        case ["--version"]:
+            from a3g import __version__
+
+            print(f"a3g {__version__}")
+            return 0
+        case ["--help" | "-h"]:
+            print(USAGE, end="")
+            return 0
+        case []:
+            print(USAGE, end="", file=sys.stderr)
+            return 2
+        case [unknown, *_]:
+            print(f"a3g: {unknown!r} is no command: use train or eval.", file=sys.stderr)
+            return 2
+        case _:
+            raise AssertionError(arguments)
+
+
+def run() -> None:
+    """What the installed command calls."""
+    end_quietly_by_interrupt()
+    sys.exit(main(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    run()

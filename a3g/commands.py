@@ -1,0 +1,85 @@
+"""The commands train and eval: parse, validate, hand over, and say a user's mistake in one sentence."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from a3g.command_line import parse_eval, parse_train
+from a3g.config import TrainConfig
+from a3g.errors import UserError
+from a3g.interrupts import EXIT_INTERRUPTED, raise_on_interrupt
+from a3g.processes.fork_server import start_fork_server
+from a3g.reporting.say import make_output_patient, say
+
+
+def train_command(arguments: Sequence[str], name: str) -> int:
+    """Train; returns the exit code.
+
+    Args:
+        arguments: options of `a3g.config.TrainConfig`.
+        name: of the command, which error messages begin with.
+    """
+    make_output_patient()
+    try:
+        config = parse_train(arguments)
+        if config.resume:
+            config = _with_settings_of_run(config, arguments)
+        if not config.serial:
+            with contextlib.suppress(OSError):  # tried again when the first process is to be started
+                start_fork_server()  # it imports while this process does
+        from a3g.processes.launcher import train  # only now, so that --help is quick
+
+        raise_on_interrupt()
+        return train(config)
+    except UserError as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+
+
+def eval_command(arguments: Sequence[str], name: str) -> int:
+    """Play with trained weights; returns the exit code.
+
+    Args:
+        arguments: options of `a3g.config.EvalConfig`.
+        name: of the command, which error messages begin with.
+    """
+    try:
+        config = parse_eval(arguments)
+        from a3g.processes.play import evaluate  # only now, so that --help is quick
+
+        raise_on_interrupt()
+        return evaluate(config)
+    except UserError as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+
+
+def _with_settings_of_run(config: TrainConfig, arguments: Sequence[str]) -> TrainConfig:
+    """The settings of the run to resume, with what this command line says on top."""
+    from a3g.runs.checkpoint import find_automatically, find_checkpoint, load_config
+
+    automatic = config.resume == "auto"
+    if automatic:
+        found = find_automatically(config, lambda text: None)
+        if found is None:
+            return replace(config, resume="")
+    else:
+        found = find_checkpoint(config.resume, config.log_dir, lambda text: None)
+    # Of a run only its folder is chosen here. It may still be saving: which checkpoint, is seen when nobody else is in it.
+    chosen = found.parent if automatic or not Path(config.resume).is_file() else found
+    # Where things lie is no setting of a run: it goes on where its checkpoint is, unless it gets a new name now, and a
+    # file does not decide what else is written on this machine.
+    folders = {name: getattr(config, name) for name in ("log_dir", "load_model_dir", "save_model_dir")}
+    settings = load_config(found)
+    resumed = parse_train(arguments, defaults=replace(settings, run_name="", **folders))
+    if settings.save_model_dir != resumed.save_model_dir:
+        say(f"a3g: the best weights go to {resumed.save_model_dir}, they went to {settings.save_model_dir} before")
+    return replace(resumed, resume=str(chosen), run_name="" if automatic else resumed.run_name)
