@@ -11,6 +11,7 @@ import sys
 
 from a3g.command_line import parse_eval
 from a3g.errors import UserError
+from a3g.reporting.say import make_output_patient
 
 
 def main() -> int:
@@ -29,4 +30,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    make_output_patient()
     sys.exit(main())
