@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -208,13 +209,30 @@ def _train_serially(run: Run) -> int:
     reason = "stopped by an error"
     with _stop_signals(lambda: run.counters.stop.fill_(1)) as received:
         try:
-            worker.run()
-            reason = received[0].name if received else f"total_steps {run.config.total_steps} reached"
+            with _stop_in_time(run):
+                worker.run()
+            minutes = bool(run.counters.stop)
+            goal = f"max_minutes {run.config.max_minutes:g}" if minutes else f"total_steps {run.config.total_steps}"
+            reason = received[0].name if received else f"{goal} reached"
         finally:
             run.counters.stop.fill_(1)
             saved = saver.save_the_end()
             write_summary(run, reason, run.progress(0, 0))
     return _exit_code(received, saved)
+
+
+@contextlib.contextmanager
+def _stop_in_time(run: Run) -> Iterator[None]:
+    """Tell the worker in this process to stop when `max_minutes` are over, those before it was resumed included."""
+    limit = run.config.max_minutes
+    timer = threading.Timer(max(60 * limit - run.seconds(), 0.0), lambda: run.counters.stop.fill_(1))
+    timer.daemon = True
+    if limit:
+        timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _exit_code(signals: list[signal.Signals], saved: bool, failed: bool = False) -> int:

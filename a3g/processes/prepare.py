@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from a3g.command_line import to_json
+from a3g.command_line import describe_changes
 from a3g.config import TrainConfig
 from a3g.errors import UserError
 from a3g.evaluation import sort_key
@@ -21,8 +21,18 @@ from a3g.files import looking_into, remove_remains, write_atomically
 from a3g.game.emulators import resolve_emulator
 from a3g.learning.model import ActorCritic
 from a3g.processes.books import Run
-from a3g.processes.checkpoint import Progress, checkpoints_in, find_checkpoint, leaving_path, load_checkpoint, prune
+from a3g.processes.checkpoint import (
+    Progress,
+    checkpoints_in,
+    find_checkpoint,
+    leaving_path,
+    load_checkpoint,
+    load_config,
+    prune,
+)
+from a3g.processes.memory_estimate import check_memory
 from a3g.processes.process import check_gpus
+from a3g.processes.run_description import describe_run
 from a3g.processes.shared import SharedCounters, SharedModel, TestBoard
 from a3g.processes.tester import BEST_NAME, recorded_score
 from a3g.reporting.say import say
@@ -39,6 +49,7 @@ def prepare_run(config: TrainConfig) -> Run:
     """
     resolve_emulator(config.emulator)
     check_gpus(config.gpu_ids)
+    check_memory(config)
     torch.manual_seed(config.seed)
     model = ActorCritic(config.network_spec())
     with contextlib.ExitStack() as on_failure:
@@ -74,7 +85,7 @@ def prepare_run(config: TrainConfig) -> Run:
         try:
             _clean(folder, config)
             _restore_best(folder / BEST_NAME, best)
-            write_atomically(folder / "config.json", json.dumps(to_json(config), indent=1).encode())
+            write_atomically(folder / "config.json", json.dumps(describe_run(config), indent=1).encode())
         except OSError as error:
             if checkpoint is None:
                 raise UserError(f"Can't write into the run's folder {folder}: {error.strerror}.") from error
@@ -82,6 +93,9 @@ def prepare_run(config: TrainConfig) -> Run:
         on_failure.pop_all()
     if checkpoint is not None:
         say(f"a3g: goes on from {checkpoint}")
+        changes = describe_changes(load_config(checkpoint), config)
+        if changes:
+            say(f"a3g: changed settings: {changes}")
     return Run(config, folder, shared, counters, board, earlier, checkpoint, lock)
 
 
