@@ -461,8 +461,9 @@ def test_too_little_shared_memory_is_a_sentence(monkeypatch: pytest.MonkeyPatch)
     assert_one_sentence(str(caught.value))
 
 
-def test_the_estimate_is_the_weights_the_optimizer_and_the_pictures() -> None:
-    config = TrainConfig(workers=3, lanes=2, num_steps=5, network="conv4", hidden_size=16, lstm=False)
+@pytest.mark.parametrize("lstm", [False, True])
+def test_the_estimate_is_the_weights_the_optimizer_and_the_pictures(lstm: bool) -> None:
+    config = TrainConfig(workers=3, lanes=2, num_steps=5, network="conv4", hidden_size=16, lstm=lstm)
     weights = 4 * sum(parameter.numel() for parameter in ActorCritic(config.network_spec()).parameters())
     estimate = estimate_memory(config)
     assert estimate.shared == 3 * weights  # Adam's two moments

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psutil
-import torch
 
 from a3g.config import TrainConfig
 from a3g.errors import UserError
 from a3g.learning.model import ActorCritic
+from a3g.network_spec import NetworkSpec
 
 # What a worker takes beside its model and rollouts, at the least: what it does not share with the fork server.
 WORKER_BYTES = 50 << 20
@@ -32,9 +32,7 @@ class MemoryEstimate:
 
 def estimate_memory(config: TrainConfig) -> MemoryEstimate:
     spec = config.network_spec()
-    with torch.device("meta"):  # shapes only
-        model = ActorCritic(spec)
-    weights = _FLOAT_BYTES * sum(parameter.numel() for parameter in model.parameters())
+    weights = _FLOAT_BYTES * count_parameters(spec)
     stack, height, width = spec.observation_shape
     pictures = (config.num_steps + 1) * config.lanes * stack * height * width
     moments = (2 + config.amsgrad) if config.optimizer == "Adam" else 1
@@ -42,6 +40,15 @@ def estimate_memory(config: TrainConfig) -> MemoryEstimate:
     shared = weights * (1 + moments * optimizers)
     worker = WORKER_BYTES + 2 * weights + pictures
     return MemoryEstimate(shared, worker, shared + config.workers * worker)
+
+
+def count_parameters(spec: NetworkSpec) -> int:
+    """How many numbers a network learns, without making more of it than its encoder."""
+    model = ActorCritic(replace(spec, hidden_size=1, lstm=False))
+    encoder = sum(parameter.numel() for parameter in model.encoder.parameters())
+    hidden, features = spec.hidden_size, model.fc.in_features
+    lstm = 4 * (2 * hidden * hidden + 2 * hidden) if spec.lstm else 0
+    return encoder + (features + 1) * hidden + lstm + (hidden + 1) * (spec.num_actions + 1)
 
 
 def check_memory(config: TrainConfig) -> None:
