@@ -10,6 +10,7 @@ if __name__ == "__main__":
 import sys
 
 from a3g.commands import eval_command
+from a3g.reporting.say import make_output_patient
 
 
 def main() -> int:
@@ -18,4 +19,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    make_output_patient()
     sys.exit(main())

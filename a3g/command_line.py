@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, fields, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
@@ -50,8 +51,35 @@ def parse_eval(arguments: Sequence[str] | None = None) -> EvalConfig:
 
 def _parse(kind: type[Config], arguments: list[str], defaults: Config | None, description: str) -> Config:
     options: dict[str, Any] = {} if defaults is None else {"default": defaults}
+    _refuse_empty(arguments)
     config: Config = tyro.cli(kind, args=arguments, description=description, **options)
     return config
+
+
+# What names a file, a folder or a run; an empty one is most often a shell's variable that is not set.
+_PLACES = (
+    "--resume",
+    "--log-dir",
+    "-lg",
+    "--load-model-dir",
+    "-lmd",
+    "-lmr",
+    "--save-model-dir",
+    "-smd",
+    "--weights",
+    "--json",
+)
+
+
+def _refuse_empty(arguments: Sequence[str]) -> None:
+    """
+    Raises:
+        UserError: if an option that names a place is given without one.
+    """
+    for argument, following in pairwise([*arguments, "end"]):
+        name = argument.split("=")[0].replace("_", "-")
+        if name in _PLACES and (following == "" if "=" not in argument else argument.endswith("=")):
+            raise UserError(f"{name} must be a name or a path, not empty.")
 
 
 def _value_of(arguments: Sequence[str], name: str) -> str:
@@ -68,6 +96,18 @@ def _value_of(arguments: Sequence[str], name: str) -> str:
 def to_json(config: TrainConfig | EvalConfig) -> dict[str, Any]:
     """The options as plain values."""
     return {name: str(value) if isinstance(value, Path) else value for name, value in asdict(config).items()}
+
+
+def describe_changes(before: TrainConfig, after: TrainConfig) -> str:
+    """The settings that differ, in one line; empty if none does. Where things lie is no setting of a run."""
+    elsewhere = {"log_dir", "load_model_dir", "save_model_dir", "run_name", "resume"}
+    old, new = to_json(before), to_json(after)
+    changed = [name for name in new if name not in elsewhere and old[name] != new[name]]
+    return ", ".join(f"--{name.replace('_', '-')} {_shown(old[name])} → {_shown(new[name])}" for name in changed)
+
+
+def _shown(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value) or "none"
 
 
 def train_config_from_json(values: dict[str, Any]) -> TrainConfig:

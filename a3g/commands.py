@@ -49,6 +49,7 @@ def eval_command(arguments: Sequence[str], name: str) -> int:
         arguments: options of `a3g.config.EvalConfig`.
         name: of the command, which error messages begin with.
     """
+    make_output_patient()
     try:
         config = parse_eval(arguments)
         from a3g.processes.play import evaluate  # only now, so that --help is quick

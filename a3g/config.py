@@ -10,8 +10,9 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from a3g.cores import usable_cores
+from a3g.errors import UserError
 from a3g.game.options import GameOptions
-from a3g.game.stages import STAGES, Stage, parse_env_id
+from a3g.game.stages import STAGES, WHOLE_GAME, Stage, parse_env_id
 from a3g.network_spec import NetworkSpec
 from a3g.ranges import LONGEST_NAME, check_ranges, require
 
@@ -171,6 +172,12 @@ class TrainConfig:
         check_ranges(self)
         gpus = " ".join(map(str, self.gpu_ids)) or "nothing"
         require(min(self.gpu_ids, default=-2) >= -1, "gpu_ids", gpus, "GPU numbers, or -1 for the CPU")
+        if self.train_stages and parse_env_id(self.env) is not None:
+            raise UserError(f"--train-stages trains all 32 stages: it needs --env {WHOLE_GAME}, not {self.env}.")
+        if self.amsgrad and self.optimizer != "Adam":
+            raise UserError(f"--amsgrad is a variant of Adam: it needs --optimizer Adam, not {self.optimizer}.")
+        if self.serial and self.until_cleared:
+            raise UserError("--until-cleared needs the tester, which --serial does without: leave one of the two out.")
         if self.loss == "ppo":
             fits = self.lanes % self.minibatches == 0
             require(fits, "lanes", self.lanes, f"a multiple of --minibatches ({self.minibatches})")

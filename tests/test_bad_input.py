@@ -133,6 +133,12 @@ CASES = {
     "resume another network": Case("main.py --resume run --network nature", "written with another network", checkpoint),
     "a run of that name": Case("main.py --run-name run", "exists: go on with it by --resume run", checkpoint),
     "resume into another run": Case("main.py --resume logs/run --run-name run", "exists: go on with it by", checkpoint),
+    # -- more than there can be
+    "workers beyond counting": Case("main.py --workers 1000000000000000000000000000000", "--workers must be at most 4096"),
+    "more than fits into memory": Case("main.py --lanes 4096 --num-steps 100000", "GB of memory at the least"),
+    "nowhere to log": Case("main.py --log-dir=", "--log-dir must be a name or a path, not empty"),
+    "the tester's goal without a tester": Case("main.py --serial --until-cleared", "--until-cleared needs the tester"),
+    "eval: episodes beyond counting": Case("gym_eval.py --num-episodes 1" + 20 * "0", "--num-episodes must be at most"),
     # -- bad files, beside those above
     "weights to load with numbers that are none": Case(
         f"main.py --env {ENV} --load",

@@ -37,8 +37,9 @@ from a3g.files import load_tensors, save_tensors
 from a3g.game.emulators import available_emulators
 from a3g.processes.launcher import train
 from a3g.processes.tester import BEST_NAME
-from a3g.runs.scores import GameSettings, Score, StageScore
-from a3g.runs.weights import load_weights, save_weights
+from a3g.processes.worker import Worker
+from a3g.processes.worker_state import load_worker_state
+from a3g.weights import load_weights, save_weights
 from tests.running import SMALL, newest_checkpoint
 
 
@@ -506,3 +507,35 @@ def test_damage_is_seen_in_weights_moments_and_statistics() -> None:
             tensors = {**shared.optimizer.state[shared.weights], "weights": shared.weights.detach()}
             tensors.get(name, shared.input_statistics)[-1] = damage
             assert not is_sound(shared), (name, damage)
+
+
+def test_a_changed_game_keeps_the_workers_own_optimizer_state(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Regression: with `-so False`, any changed game option threw Adam's state away, without a word about it."""
+    base = {"log_dir": tmp_path, "save_model_dir": tmp_path, "run_name": "run", "shared_optimizer": False}
+    settings = TrainConfig(**{**SERIAL, **base, "total_steps": 64})
+    assert train(settings) == 0
+    path = worker_path(newest_checkpoint(tmp_path / "run"), 0)
+    saved, _ = load_tensors(path, "worker's state")
+    for options, lost in (({"sticky_actions": 0.25}, ""), ({"optimizer": "RMSprop"}, ", and the state of its RMSprop is lost")):
+        changed = dataclasses.replace(settings, **options)
+        shared = SharedModel(ActorCritic(changed.network_spec()), changed)
+        worker = Worker(0, changed, shared, SharedCounters(1), torch.device("cpu"))
+        with pytest.raises(UserError, match=f"not those of the settings now{lost}\\.$"):
+            load_worker_state(path, worker)
+        if not lost:
+            own = worker.optimizer.state[shared.weights]
+            assert float(own["step"]) > 0
+            assert own.keys() == {"step", "exp_avg", "exp_avg_sq"}
+            for name, tensor in own.items():
+                assert torch.equal(tensor, saved[f"optimizer.{name}"])
+
+
+def test_serial_training_stops_when_its_minutes_are_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Regression: `--serial` ignored `--max-minutes`. And going on from it, what changed is said."""
+    settings = TrainConfig(**{**SERIAL, "log_dir": tmp_path, "save_model_dir": tmp_path, "run_name": "run", "total_steps": 0})
+    assert train(dataclasses.replace(settings, max_minutes=1e-9)) == 0
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["exit_reason"] == "max_minutes 1e-09 reached"
+    again = {"run_name": "", "resume": str(newest_checkpoint(tmp_path / "run")), "total_steps": 1, "max_minutes": 0.0}
+    capsys.readouterr()
+    assert train(dataclasses.replace(settings, **again)) == 0
+    assert "a3g: changed settings: --total-steps 0 → 1, --max-minutes 1e-09 → 0.0\n" in capsys.readouterr().out

@@ -5,20 +5,28 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import random
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, get_type_hints
 
 import pytest
+import torch
 
-from a3g.command_line import parse_eval, parse_train, to_json, train_config_from_json
+from a3g.command_line import describe_changes, parse_eval, parse_train, to_json, train_config_from_json
 from a3g.config import EvalConfig, TrainConfig
 from a3g.cores import cgroup_cores
 from a3g.errors import UserError
 from a3g.game.stages import STAGES, Stage
+from a3g.learning.model import ActorCritic
 from a3g.presets import PRESETS
+from a3g.processes.memory_estimate import WORKER_BYTES, check_memory, estimate_memory
+from a3g.processes.run_description import describe_run
+from a3g.ranges import RANGES
 
 ROOT = Path(__file__).parent.parent
 # The original A3G's main.py: long flag, short flag, what may follow, the option and its value.
@@ -251,6 +259,22 @@ BAD_TRAIN_VALUES = [
     ("--noop-max -1", "--noop-max must be 0 or more"),
     ("--sticky-actions 1", "--sticky-actions must be a chance"),
     ("--sticky-actions nan", "--sticky-actions must be a finite number"),
+    # Regression: these were tracebacks, hangs and restarts.
+    ("--seed -1", "--seed must be 0 or more, not -1"),
+    ("--seed 100000000000000000000000", "--seed must be at most 4611686018427387904, not 100000000000000000000000"),
+    ("--num-steps 1000000000", "--num-steps must be at most 100000"),
+    ("--lanes 10000000", "--lanes must be at most 4096"),
+    ("--hidden-size 100000000", "--hidden-size must be at most 16384"),
+    ("--skip-rate 1000000000", "--skip-rate must be at most 1000"),
+    ("--noop-max 1000000000", "--noop-max must be at most 3600"),
+    ("--workers 1000000000000000000000000000000", "--workers must be at most 4096"),
+    ("--time-per-stage 10000000000000000000000000", "--time-per-stage must be at most 10000"),
+    ("--silence-limit 1e-9", "--heartbeat-timeout must be at least 1, not 1e-09"),
+    ("--train-stages --env SuperMarioBros-1-1-v0", "--train-stages trains all 32 stages"),
+    ("--optimizer RMSprop --amsgrad", "--amsgrad is a variant of Adam"),
+    ("--serial --until-cleared", "--until-cleared needs the tester"),
+    ("--resume=", "--resume must be a name or a path, not empty"),
+    ("--log-dir=", "--log-dir must be a name or a path, not empty"),
 ]
 
 
@@ -275,6 +299,9 @@ BAD_EVAL_VALUES = [
     ("--max-episode-length 0", "--max-episode-length must be"),
     ("--skip-rate 0", "--skip-rate must be"),
     ("--hidden-size 0", "--hidden-size must be"),
+    ("--num-episodes 100000000000000000000", "--num-episodes must be at most 1000000"),
+    ("--seed -1", "--seed must be 0 or more"),
+    ("--weights=", "--weights must be a name or a path, not empty"),
 ]
 
 
@@ -285,9 +312,13 @@ def test_values_that_make_no_sense_for_gym_eval(arguments: str, match: str) -> N
     assert_one_sentence(str(caught.value))
 
 
-def assert_one_sentence(text: str) -> None:
+def assert_one_line(text: str) -> None:
     assert text.endswith(".")
     assert "\n" not in text
+
+
+def assert_one_sentence(text: str) -> None:
+    assert_one_line(text)
     assert ". " not in text
 
 
@@ -350,6 +381,137 @@ def test_evaluation_goes_through_the_stages_in_turn() -> None:
     assert EvalConfig(num_episodes=3, episode_start=30).episode_stages() == [Stage(8, 3), Stage(8, 4), Stage(1, 1)]
     assert EvalConfig(env="SuperMarioBros-2-2-v0", num_episodes=3).episode_stages() == [Stage(2, 2)] * 3
     assert EvalConfig(num_episodes=2, test_single_stages=False).episode_stages() == [None, None]
+
+
+def test_every_number_has_a_range_and_its_default_is_in_it() -> None:
+    for kind in (TrainConfig, EvalConfig):
+        for name, hint in get_type_hints(kind).items():
+            if hint in (int, float, int | None):
+                assert name in RANGES
+                assert getattr(kind(), name) is None or not RANGES[name].complaint(getattr(kind(), name))
+
+
+def test_empty_places_are_mistakes_given_apart_too() -> None:
+    for arguments in (["--resume", ""], ["--log-dir", ""], ["-lg", "", "--serial"]):
+        with pytest.raises(UserError, match="not empty"):
+            parse_train(arguments)
+
+
+ODD_VALUES = (
+    "", "0", "-1", "1", "7", "0.5", "1e-9", "1e30", "-1e999", "nan", "inf", "10" * 15, "9" * 5000, "x", "1 2", "None", "True",
+    "../..", "×", "SuperMarioBros-1-1-v0", "RMSprop", "--", "--help-me", "-1 -1 3",
+)  # fmt: skip
+
+
+def outcome_of(parse: Any, arguments: list[str]) -> str | int | None:
+    """A sentence, an exit code, or None if the options were taken."""
+    try:
+        parse(arguments)
+    except UserError as error:
+        return str(error)
+    except SystemExit as end:
+        return end.code
+    return None
+
+
+@pytest.mark.parametrize(("parse", "kind"), [(parse_train, TrainConfig), (parse_eval, EvalConfig)])
+def test_any_command_line_is_taken_or_refused_properly(parse: Any, kind: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """200 of them from a seeded generator: options or a sentence, never a traceback."""
+    chance = random.Random(5)
+    options = [f"--{field.name.replace('_', '-')}" for field in dataclasses.fields(kind)]
+    taken = 0
+    for _ in range(200):
+        arguments: list[str] = []
+        for _ in range(chance.choice((1, 1, 2, 3))):
+            arguments += [chance.choice(options), *chance.choice(ODD_VALUES).split(" ")]
+        outcome = outcome_of(parse, arguments)
+        taken += outcome is None
+        if isinstance(outcome, str):
+            assert_one_line(outcome)
+        else:
+            assert outcome in (None, 0, 2)
+        assert "Traceback" not in capsys.readouterr().err
+    assert taken > 5
+
+
+def test_changed_settings_in_one_line() -> None:
+    before = TrainConfig(lr=1e-4, gpu_ids=(-1,))
+    after = dataclasses.replace(before, lr=0.5, gpu_ids=(0, 1), log_dir=Path("x"), run_name="y")
+    assert describe_changes(before, after) == "--gpu-ids -1 → 0 1, --lr 0.0001 → 0.5"
+    assert describe_changes(before, before) == ""
+
+
+# -- memory
+
+
+def test_what_cannot_fit_into_memory_is_refused_with_the_estimate() -> None:
+    for options in ({"lanes": 4096, "num_steps": 100_000}, {"workers": 4096, "hidden_size": 16_384}):
+        with pytest.raises(
+            UserError, match=r"needs [\d,.]+ GB of memory at the least \(.*\), and [\d,.]+ GB are free"
+        ) as caught:
+            check_memory(TrainConfig(**options))
+        assert_one_sentence(str(caught.value))
+    check_memory(TrainConfig(workers=1, lanes=1, network="conv4", hidden_size=16))
+
+
+def test_too_little_shared_memory_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1 << 20))
+    with pytest.raises(UserError, match=r"of shared memory at the least, and /dev/shm has 1.0 MB free") as caught:
+        check_memory(TrainConfig(workers=1))
+    assert_one_sentence(str(caught.value))
+
+
+@pytest.mark.parametrize("lstm", [False, True])
+def test_the_estimate_is_the_weights_the_optimizer_and_the_pictures(lstm: bool) -> None:
+    config = TrainConfig(workers=3, lanes=2, num_steps=5, network="conv4", hidden_size=16, lstm=lstm)
+    weights = 4 * sum(parameter.numel() for parameter in ActorCritic(config.network_spec()).parameters())
+    estimate = estimate_memory(config)
+    assert estimate.shared == 3 * weights  # Adam's two moments
+    assert estimate.worker == WORKER_BYTES + 2 * weights + 6 * 2 * 4 * 80 * 80
+    assert estimate.total == estimate.shared + 3 * estimate.worker
+
+
+# -- config.json
+
+
+def test_a_runs_description_says_with_what_it_ran_and_loads() -> None:
+    config = TrainConfig(lr=0.5, preset="quick")
+    text = json.loads(json.dumps(describe_run(config)))
+    assert train_config_from_json(text) == config
+    assert (text["preset"], text["versions"]["torch"]) == ("quick", torch.__version__)
+    assert set(text["versions"]) == {"a3g", "torch", "python"}
+    assert text["host"]
+    assert text["resolved"]["emulator"] in ("native", "fceumm", "nes-py")
+    assert text["resolved"]["precision"] in ("float32", "bfloat16")
+    assert text["resolved"]["devices"] == ["cpu"]
+
+
+# -- output that can't be encoded
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_what_cannot_be_encoded_is_said_plainly(encoding: str) -> None:
+    """Regression: PYTHONIOENCODING=ascii ended in UnicodeEncodeError."""
+    program = (
+        "from a3g.reporting.say import make_output_patient, say\n"
+        "make_output_patient()\n"
+        "say('2 × 3 – 4 → … │ 日')\n"
+        "say('name-\\udcff')\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, env={"PYTHONIOENCODING": encoding}, capture_output=True, check=True
+    )
+    plain = {"ascii": "2 x 3 - 4 -> ... | \\u65e5", "latin-1": "2 × 3 - 4 -> ... | \\u65e5", "utf-8": "2 × 3 – 4 → … │ 日"}
+    assert result.stdout == plain[encoding].encode(encoding) + b"\nname-\xff\n"
+    assert result.stderr == b""
+
+
+@pytest.mark.parametrize("command", ["main.py", "gym_eval.py"])
+def test_help_without_unicode_and_without_a_home(command: str) -> None:
+    environment = {"PYTHONIOENCODING": "ascii", "LANG": "C"}
+    result = subprocess.run([sys.executable, command, "--help"], cwd=ROOT, env=environment, capture_output=True, check=True)
+    assert result.stderr == b""
+    assert b"--emulator" in result.stdout
 
 
 # -- quick to import

@@ -7,6 +7,7 @@ import os
 import shlex
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -242,8 +243,11 @@ def _train_serially(run: Run) -> int:
     received: list[signal.Signals] = []
     with _stop_signals(received, lambda: shared.control.stop.fill_(1)):
         try:
-            worker.run()
-            reason = received[0].name if received else f"total_steps {run.config.total_steps} reached"
+            with _stop_in_time(run):
+                worker.run()
+            minutes = bool(shared.control.stop)
+            goal = f"max_minutes {run.config.max_minutes:g}" if minutes else f"total_steps {run.config.total_steps}"
+            reason = received[0].name if received else f"{goal} reached"
         finally:
             say(f"a3g: {reason}: stopping, saving")
             shared.control.stop.fill_(1)
@@ -298,6 +302,22 @@ def resume_command(folder: Path) -> str:
 def _reached_its_goal(signals: list[signal.Signals], failed: bool, reason: str) -> bool:
     """Whether there is nothing left to do; a run that only used up its minutes goes on for as many more."""
     return not signals and not failed and not reason.startswith("max_minutes")
+
+
+@contextlib.contextmanager
+def _stop_in_time(run: Run) -> Iterator[None]:
+    """Tell the worker in this process to stop when `max_minutes` are over, those before it was resumed included."""
+    limit = run.config.max_minutes
+    timer = threading.Timer(
+        max(60 * limit - run.shared.counters.seconds_since_first_step, 0.0), lambda: run.shared.control.stop.fill_(1)
+    )
+    timer.daemon = True
+    if limit:
+        timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _exit_code(signals: list[signal.Signals], saved: bool, failed: bool = False) -> int:

@@ -14,17 +14,19 @@ from pathlib import Path
 import torch
 
 from a3g.algorithms import algorithm_class
-from a3g.command_line import to_json
+from a3g.command_line import describe_changes
 from a3g.config import TrainConfig
 from a3g.errors import UserError
 from a3g.files import looking_into, remove_remains, write_atomically
 from a3g.game.emulators import resolve_emulator
+from a3g.processes.memory_estimate import check_memory
 from a3g.processes.process import check_gpus
+from a3g.processes.run_description import describe_run
 from a3g.processes.run_statistics import Run
 from a3g.processes.shared_run import SharedRun
 from a3g.processes.tester import read_score
 from a3g.reporting.say import say
-from a3g.runs.checkpoint import COUNTERS, find_checkpoint, load_checkpoint
+from a3g.runs.checkpoint import COUNTERS, find_checkpoint, load_checkpoint, load_config
 from a3g.runs.paths import BEST_NAME, CONFIG_NAME, checkpoints_in, leaving_path, prune
 from a3g.runs.scores import GameSettings, Score
 from a3g.runs.weights import check_fit, load_weights, weights_path
@@ -40,6 +42,7 @@ def prepare_run(config: TrainConfig) -> Run:
     """
     resolve_emulator(config.emulator)
     check_gpus(config.gpu_ids)
+    check_memory(config)
     torch.manual_seed(config.seed)
     model = algorithm_class(config.loss).build_model(config.network_spec())
     with contextlib.ExitStack() as on_failure:
@@ -72,7 +75,7 @@ def prepare_run(config: TrainConfig) -> Run:
             _clean(folder, config)
             if not _restore_best(folder / BEST_NAME, best, config):
                 shared.results.best_cleared.zero_()
-            write_atomically(folder / CONFIG_NAME, json.dumps(to_json(config), indent=1).encode())
+            write_atomically(folder / CONFIG_NAME, json.dumps(describe_run(config), indent=1).encode())
         except OSError as error:
             if checkpoint is None:
                 raise UserError(f"Can't write into the run's folder {folder}: {error.strerror}.") from error
@@ -80,6 +83,9 @@ def prepare_run(config: TrainConfig) -> Run:
         on_failure.pop_all()
     if checkpoint is not None:
         say(f"a3g: goes on from {checkpoint}")
+        changes = describe_changes(load_config(checkpoint), config)
+        if changes:
+            say(f"a3g: changed settings: {changes}")
     return Run(config, folder, shared, checkpoint, lock, saved_at)
 
 

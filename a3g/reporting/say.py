@@ -2,10 +2,31 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import io
 import sys
 from typing import TextIO
+
+# What stands for characters that a terminal or a file can't take (LANG=C, PYTHONIOENCODING=ascii).
+_PLAIN = {"×": "x", "·": "*", "–": "-", "—": "-", "−": "-", "…": "...", "→": "->", "←": "<-", "’": "'", "‘": "'"}
+_PLAIN |= {"“": '"', "”": '"', **dict.fromkeys("─━═╌", "-"), **dict.fromkeys("│┃║", "|"), **dict.fromkeys("█▓▒", "#")}
+_PLAIN |= dict.fromkeys("╭╮╰╯┌┐└┘├┤┬┴┼┏┓┗┛┡┩╇╈", "+")  # corners and crossings of a table's lines
+_PLAIN_NAME = "a3g.plain"
+
+
+def _plain(error: UnicodeError) -> tuple[str | bytes, int]:
+    """An error handler of `codecs`: plain characters for those that can't be encoded, one after the other."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    character = error.object[error.start]
+    if "\udc80" <= character <= "\udcff":  # a byte of a file's name, see os.fsdecode
+        return bytes([ord(character) - 0xDC00]), error.start + 1
+    plain = _PLAIN.get(character) or character.encode("ascii", "backslashreplace").decode("ascii")
+    return plain, error.start + 1
+
+
+codecs.register_error(_PLAIN_NAME, _plain)
 
 
 def say(text: str) -> None:
@@ -15,7 +36,10 @@ def say(text: str) -> None:
 
 
 class PatientOutput(io.TextIOWrapper):
-    """Output that drops what can't be written: the disk is full, the pipe's reader is gone, the terminal is closed."""
+    """Output that says plainly what can't be encoded, and drops what can't be written.
+
+    The disk is full, the pipe's reader is gone, or the terminal is closed.
+    """
 
     def write(self, text: str) -> int:
         with contextlib.suppress(OSError):
@@ -42,4 +66,4 @@ def _patient(stream: TextIO) -> TextIO:
     except OSError:
         return stream
     immediately = stream.line_buffering or stream.write_through
-    return PatientOutput(binary, stream.encoding, stream.errors, line_buffering=immediately)
+    return PatientOutput(binary, stream.encoding, _PLAIN_NAME, line_buffering=immediately)
