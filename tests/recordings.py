@@ -59,7 +59,8 @@ MAZE_7_4 = (
     "i4e4d8e3c5j10a6e8af3e3c20dgc3d3h3e2c8"
 )
 
-# 8-4: thrown back by the first checkpoint; then through the two pipes that lead on, the water, and out of it by its pipe into the last part.
+# 8-4: thrown back by the first checkpoint; then through the two pipes that lead on, through the water, and out of it
+# into the last part.
 PIPES_8_4 = (
     "j2fd9e2be10dc3e20j6d15e14d3he4d4c4e10hd4gh7c11jeg3e16d5c7de3d4e4b4f3e5d11ec2d2e7h4c3j2c6jc3hd2c5d6e6d6c5je3b16e4j4c6"
     "dh2f4c3h2cb9j3e11g5db9e24d3i4e4g2b11e2j5b2ie4d7e10d12e8f6e6f4b2g3de4b2e2d9j5"
