@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +22,14 @@ if importlib.util.find_spec("a3g_native") is None and not any(map(shutil.which, 
 import a3g_native
 
 from a3g.game import memory
-from a3g.game.emulators import make_emulator
+from a3g.game.emulators import Emulator, make_emulator
 from a3g.game.lane import ACTION_SETS
 from a3g.game.rules import Episode
 from a3g.game.stage_starts import go_to_start
 from a3g.game.stages import STAGES, Stage
 from benchmarks import native_compare
 
-from tests.test_rules import to_the_minus_world
+from tests.test_rules import to_a_sinking_lift, to_the_minus_world
 
 ROM = native_compare.rom_path().read_bytes()
 NEEDS_FCEUMM = pytest.mark.skipif(
@@ -290,9 +291,10 @@ def test_rules_rewards_and_observations_equal_the_python_rules(
     episodes += [(STAGES[i], starts[STAGES[i]], 300, None) for i in (0, 5, 3, 15, 31, 27)]
     episodes += [(Stage(1, 1), starts[Stage(1, 1)], 3, 0)]  # stands still until the time is up
     episodes += [(Stage(2, 1), starts[Stage(1, 3)], 300, None)]  # another stage than asked for: warped
-    episodes += [(Stage(1, 2), _before_the_minus_world(), 300, down)]  # out of the 32 stages: warped
+    episodes += [(Stage(1, 2), _prepared(to_the_minus_world), 300, down)]  # out of the 32 stages: warped
+    episodes += [(Stage(1, 3), _prepared(to_a_sinking_lift), 300, 0)]
     for number, (stage, state, time_per_stage, always) in enumerate(episodes):
-        whole_game = number in (1, 4, 7, len(episodes) - 1)
+        whole_game = number in (1, 4, 7, len(episodes) - 2)
         batch = a3g_native.Batch(ROM, 2, two_frame_max=two_frame_max, time_per_stage=time_per_stage, threads=threads)
         arrays = Arrays(2)
         lane = number % 2
@@ -355,9 +357,9 @@ def _shortly_before_the_end(starts: dict[Stage, bytes]) -> list[tuple[Stage, byt
     return states
 
 
-def _before_the_minus_world() -> bytes:
+def _prepared(prepare: Callable[[Emulator], object]) -> bytes:
     emulator = make_emulator("native")
-    to_the_minus_world(emulator)
+    prepare(emulator)
     return emulator.to_bytes()
 
 

@@ -16,6 +16,7 @@ from a3g.game.lane import ACTION_SETS
 from a3g.game.rewards import (
     CEILING_PENALTY,
     FAILURE_PENALTY,
+    FALLING_HEIGHT,
     FALLING_PENALTY,
     FINISH_REWARD,
     MAX_STEP,
@@ -341,6 +342,35 @@ def test_falling_into_a_pit_is_fined_before_the_death_is(play: Callable[..., Pla
     assert falling == pytest.approx([FALLING_PENALTY] * len(falling))
     assert len(falling) >= 2
     assert played.rewards[-1] == pytest.approx(FAILURE_PENALTY)
+
+
+def to_a_sinking_lift(emulator: Emulator) -> None:
+    """Mario on the first lift of 1-3, on its way down: he is carried there by pushes upwards, and put onto it."""
+    go_to_start(emulator, Stage(1, 3))
+    lift, lift_x, speed, lift_y = memory.ENEMY_TYPES[0], 880, memory.PLAYER_Y_SPEED, 0xCF
+    for _ in range(1000):
+        ram = emulator.ram()
+        if ram[lift] in memory.ENEMY_LIFTS and memory.x_position(ram) > lift_x - 16:
+            break
+        if ram[0xCE] > 110 and 0 < ram[speed] < 128:
+            emulator.poke(speed, 0xFB)
+            emulator.poke(memory.PLAYER_FLOAT_STATE, 1)
+        emulator.frame(BUTTONS[RUN])
+    page, x = divmod(lift_x + 16, 256)
+    for address, value in ((memory.PLAYER_PAGE, page), (memory.PLAYER_X, x), (0x57, 0), (speed, 0), (0xCE, ram[lift_y] - 32)):
+        emulator.poke(address, value)
+
+
+def test_standing_on_a_low_lift_is_not_fined(emulator: Emulator) -> None:
+    to_a_sinking_lift(emulator)
+    episode = Episode(emulator.ram(), Stage(1, 3), 400)
+    heights, rewards = [], []
+    for _ in range(40):
+        rewards.append(episode.step(emulator, BUTTONS[NOTHING], 4).reward)
+        heights.append(memory.y_position(emulator.ram()))
+    assert min(heights) < FALLING_HEIGHT - 5
+    assert heights[-1] > min(heights), "the lift did not come up again with Mario on it"
+    assert min(rewards) >= 0
 
 
 def test_the_way_over_the_ceiling_to_the_warp_zone_is_fined(play: Callable[..., Play]) -> None:

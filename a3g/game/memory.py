@@ -16,6 +16,7 @@ PLAYER_ACTIVITY = 0x000E  # [GameEngineSubroutine]
 PLAYER_FLOAT_STATE = 0x001D  # [Player_State] 0 on the ground, 1 jumping, 2 falling, 3 climbing
 PLAYER_PAGE = 0x006D  # [Player_PageLoc] x, in pages of 256 pixels
 PLAYER_X = 0x0086  # [Player_X_Position] x inside the page
+PLAYER_Y_SPEED = 0x009F  # [Player_Y_Speed] pixels a frame, signed, downwards
 PLAYER_Y_SCREEN = 0x00B5  # [Player_Y_HighPos] 0 above the screen, 1 on it, 2 and more below it
 PLAYER_Y = 0x03B8  # [Player_Rel_YPos] y on the screen, growing downwards
 PLAYER_STATUS = 0x0756  # [PlayerStatus] 0 small, 1 tall, 2 fire
@@ -32,6 +33,7 @@ ACTIVITY_CATCHING_FIRE = 12  # [PlayerFireFlower]
 
 # Enemies: five slots and what may stand in them.
 ENEMY_TYPES = range(0x0016, 0x001B)  # [Enemy_ID]
+ENEMY_LIFTS = range(0x0024, 0x002D)  # all kinds of lifts and platforms
 ENEMY_BOWSER = 0x2D
 ENEMY_STAGE_END_FLAG = 0x31
 
@@ -114,6 +116,18 @@ def is_dead(ram: Ram) -> bool:
     """Whether Mario is dying, dead, or has fallen out of the picture. (The lives change only much later.)"""
     fallen = ram[PLAYER_Y_SCREEN] > 1 and ram[PLAYER_Y_SCREEN] < 128 and not ram[CLOUD_AREA]
     return fallen or ram[PLAYER_ACTIVITY] in (ACTIVITY_DYING, ACTIVITY_DEAD)
+
+
+def is_falling(ram: Ram) -> bool:
+    """Whether Mario is on his way down, and not standing on a lift.
+
+    [Player_State] does not tell: on a lift that sinks it changes between standing and falling. Without a lift, a speed
+    of 0 counts as falling, for at the edge of a pit the game lets Mario stand for a frame.
+    """
+    speed = ram[PLAYER_Y_SPEED]
+    if speed == 0:
+        return not any(ram[slot] in ENEMY_LIFTS for slot in ENEMY_TYPES)
+    return speed < 128
 
 
 def is_stage_end(ram: Ram) -> bool:

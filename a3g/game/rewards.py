@@ -15,7 +15,7 @@ FINISH_REWARD = 30.0
 FAILURE_PENALTY = -30.0
 RIGHT_TURN_REWARD = 30.0
 FALLING_PENALTY = -1.0
-FALLING_HEIGHT = 70  # below this y_pos Mario is under the ground's surface, in a pit
+FALLING_HEIGHT = 70  # below this y_pos Mario is under the ground's surface: in a pit, if he falls
 CEILING_PENALTY = -1.0
 CEILING_HEIGHT = 254  # above this y_pos Mario walks over the ceiling, the way to the warp zones
 STAGES_WITH_WARP_ZONE = frozenset({Stage(1, 2), Stage(4, 2)})
@@ -49,7 +49,7 @@ class ForwardReward:
         reward += self._right_turn(ram, area, x)
         if y > CEILING_HEIGHT and memory.stage_now(ram) in STAGES_WITH_WARP_ZONE:
             reward = CEILING_PENALTY
-        if y < FALLING_HEIGHT:
+        if y < FALLING_HEIGHT and memory.is_falling(ram):
             reward = FALLING_PENALTY
         return reward
 

@@ -15,6 +15,7 @@ enum Address : std::uint16_t {
   kPlayerFloatState = 0x001D,
   kPlayerPage = 0x006D,
   kPlayerX = 0x0086,
+  kPlayerYSpeed = 0x009F,
   kPlayerYScreen = 0x00B5,
   kPlayerY = 0x03B8,
   kMazeRightTurns = 0x06D9,
@@ -48,7 +49,7 @@ enum Activity : std::uint8_t {
   kCatchingFire = 12,
 };
 constexpr std::uint8_t kModeGame = 1, kModeCastleEnd = 2, kTaskPlaying = 3;
-constexpr std::uint8_t kBowser = 0x2D, kStageEndFlag = 0x31, kClimbing = 3;
+constexpr std::uint8_t kFirstLift = 0x24, kLastLift = 0x2C, kBowser = 0x2D, kStageEndFlag = 0x31, kClimbing = 3;
 constexpr int kMazeSetback = 1024;
 
 // World and page of the checkpoints that can be passed, both counted from 0.
@@ -102,6 +103,14 @@ bool is_dead(const Ram& ram) {
   return fallen || ram[kPlayerActivity] == kDying || ram[kPlayerActivity] == kDead;
 }
 
+bool is_falling(const Ram& ram) {
+  const std::uint8_t speed = ram[kPlayerYSpeed];
+  if (speed == 0)
+    return std::none_of(&ram[kFirstEnemy], &ram[kFirstEnemy + kEnemies],
+                        [](std::uint8_t enemy) { return enemy >= kFirstLift && enemy <= kLastLift; });
+  return speed < 128;
+}
+
 bool is_stage_end(const Ram& ram) {
   if (ram[kGameMode] == kModeCastleEnd) return true;
   if (ram[kGameMode] != kModeGame) return false;
@@ -147,7 +156,7 @@ float ForwardReward::step(const Ram& ram) {
   progress_ += std::min(gain, kMaxStep);
   float reward = static_cast<float>(std::min(gain, kMaxStep)) + right_turn(ram, area, x);
   if (y > kCeilingHeight && has_warp_zone(stage_now(ram))) reward = kCeilingPenalty;
-  if (y < kFallingHeight) reward = kFallingPenalty;
+  if (y < kFallingHeight && is_falling(ram)) reward = kFallingPenalty;
   return reward;
 }
 
