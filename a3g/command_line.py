@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import tyro
 
+from a3g.algorithm_options import options_class
 from a3g.config import EvalConfig, TrainConfig
 from a3g.errors import UserError
 from a3g.presets import PRESETS, preset_name
@@ -21,7 +22,7 @@ EXIT_CODES = (
 )
 
 # Options that had another name before, as settings saved then call them.
-OLD_NAMES = {"silence_limit": "heartbeat_timeout"}
+OLD_NAMES = {"silence_limit": "heartbeat_timeout", "loss": "algorithm"}
 
 Config = TypeVar("Config", TrainConfig, EvalConfig)
 
@@ -37,7 +38,10 @@ def parse_train(arguments: Sequence[str] | None = None, defaults: TrainConfig | 
     preset = _value_of(arguments, "--preset")
     if preset:
         preset = preset_name(preset)
-        defaults = replace(defaults or TrainConfig(), **PRESETS[preset][1])
+        defaults = (defaults or TrainConfig()).with_values(PRESETS[preset][1])
+    algorithm = _value_of(arguments, "--algorithm") or _value_of(arguments, "--loss")
+    if algorithm:  # decides which options there are
+        defaults = (defaults or TrainConfig()).with_values({"algorithm": algorithm})
     presets = "\n".join(f"  {name}: {text}" for name, (text, _) in PRESETS.items())
     description = f"{TrainConfig.__doc__}\n\n{EXIT_CODES}\n\n--preset NAME sets the defaults of the others:\n{presets}"
     config = _parse(TrainConfig, arguments, defaults, description)
@@ -94,15 +98,17 @@ def _value_of(arguments: Sequence[str], name: str) -> str:
 
 
 def to_json(config: TrainConfig | EvalConfig) -> dict[str, Any]:
-    """The options as plain values."""
-    return {name: str(value) if isinstance(value, Path) else value for name, value in asdict(config).items()}
+    """The options as plain values, those of the algorithm among them."""
+    values: dict[str, Any] = asdict(config)
+    values |= values.pop("options", {})
+    return {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
 
 
 def describe_changes(before: TrainConfig, after: TrainConfig) -> str:
     """The settings that differ, in one line; empty if none does. Where things lie is no setting of a run."""
     elsewhere = {"log_dir", "load_model_dir", "save_model_dir", "run_name", "resume"}
     old, new = to_json(before), to_json(after)
-    changed = [name for name in new if name not in elsewhere and old[name] != new[name]]
+    changed = [name for name in new if name not in elsewhere and name in old and old[name] != new[name]]
     return ", ".join(f"--{name.replace('_', '-')} {_shown(old[name])} → {_shown(new[name])}" for name in changed)
 
 
@@ -117,8 +123,11 @@ def train_config_from_json(values: dict[str, Any]) -> TrainConfig:
         UserError: if a value makes no sense.
     """
     values = {OLD_NAMES.get(name, name): value for name, value in values.items()}
-    known = {field.name for field in fields(TrainConfig)}
-    kinds = get_type_hints(TrainConfig)
+    algorithm = values.get("algorithm", TrainConfig.algorithm)
+    if not isinstance(algorithm, str):
+        raise UserError(f"The run's settings can't be read: algorithm can't be {algorithm!r:.60}.")
+    kinds = {**get_type_hints(TrainConfig), **get_type_hints(options_class(algorithm))}
+    known = kinds.keys() - {"options"}
     cleaned: dict[str, Any] = {}
     for name, value in values.items():
         if name not in known:
@@ -129,7 +138,7 @@ def train_config_from_json(values: dict[str, Any]) -> TrainConfig:
             _check_kind(name, cleaned[name], kind)
         except TypeError as error:
             raise UserError(f"The run's settings can't be read: {error}.") from error
-    return TrainConfig(**cleaned)
+    return TrainConfig().with_values(cleaned)
 
 
 def _check_kind(name: str, value: Any, kind: Any) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
 
+from a3g.algorithm_options import A3COptions, AlgorithmOptions, converted, options_class
 from a3g.cores import usable_cores
 from a3g.errors import UserError
 from a3g.game.options import GameOptions
@@ -91,8 +93,11 @@ class TrainConfig:
     while training."""
 
     # -- learning
-    loss: Literal["a3c", "ppo"] = "a3c"
-    """a3c: A3G's own loss, one update per rollout; ppo: the clipped objective, several epochs per rollout."""
+    algorithm: Annotated[str, _short("--loss")] = "a3c"
+    """a3c: A3G's own loss, one update per rollout; ppo: the clipped objective, several epochs per rollout; module:Class: an
+    algorithm of yours. Each has options of its own, which --help shows beside --algorithm."""
+    options: Annotated[AlgorithmOptions, tyro.conf.arg(name="")] = field(default_factory=A3COptions)
+    """Of the algorithm."""
     optimizer: Annotated[Literal["Adam", "RMSprop"], _short("-o")] = "Adam"
     """Optimizer, with its state shared by all workers."""
     amsgrad: Annotated[bool, _short("-a")] = False
@@ -107,24 +112,10 @@ class TrainConfig:
     """Adam's epsilon."""
     gamma: Annotated[float, _short("-g")] = 0.99
     """Discount factor."""
-    tau: Annotated[float, _short("-t")] = 1.0
-    """GAE's lambda: the weight of longer returns."""
-    entropy_coef: Annotated[float, _short("-ec")] = 0.01
-    """Weight of the entropy bonus."""
-    value_coef: Annotated[float, _short("-vc")] = 0.5
-    """Weight of the value loss."""
     num_steps: Annotated[int, _short("-ns")] = 20
     """Agent steps per rollout in every lane."""
     max_grad_norm: float = 0.0
     """Scale longer gradients down to this norm; 0 leaves them alone, as the original A3G does."""
-    keep_activations: bool = True
-    """a3c on the CPU, 4 lanes or more: keep the encoder's work while playing for the backward pass; takes memory."""
-    epochs: int = 4
-    """ppo: passes over a rollout."""
-    minibatches: int = 4
-    """ppo: updates per pass, each on a share of the lanes."""
-    clip: float = 0.2
-    """ppo: how far a probability ratio may move from 1 before it stops paying."""
 
     # -- testing
     test_episodes: int = 5
@@ -169,7 +160,11 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         parse_env_id(self.env)
+        # Options of another algorithm, such as the default one's, give way; what both have is kept.
+        object.__setattr__(self, "options", converted(self.options, options_class(self.algorithm)))
         check_ranges(self)
+        check_ranges(self.options)
+        self.options.check(self.lanes)
         gpus = " ".join(map(str, self.gpu_ids)) or "nothing"
         require(min(self.gpu_ids, default=-2) >= -1, "gpu_ids", gpus, "GPU numbers, or -1 for the CPU")
         if self.train_stages and parse_env_id(self.env) is not None:
@@ -178,13 +173,23 @@ class TrainConfig:
             raise UserError(f"--amsgrad is a variant of Adam: it needs --optimizer Adam, not {self.optimizer}.")
         if self.serial and self.until_cleared:
             raise UserError("--until-cleared needs the tester, which --serial does without: leave one of the two out.")
-        if self.loss == "ppo":
-            fits = self.lanes % self.minibatches == 0
-            require(fits, "lanes", self.lanes, f"a multiple of --minibatches ({self.minibatches})")
         plain = "/" not in self.run_name and "\0" not in self.run_name and self.run_name not in (".", "..")
         require(plain, "run_name", self.run_name, "a plain folder name")
         fits = len(os.fsencode(self.run_name)) <= LONGEST_NAME
         require(fits, "run_name", self.run_name, f"a folder name of at most {LONGEST_NAME} bytes")
+
+    def with_values(self, values: Mapping[str, Any]) -> TrainConfig:
+        """A copy with other values, the algorithm's own options by their names among them.
+
+        Raises:
+            UserError: if a value makes no sense.
+            TypeError: if there is no such option.
+        """
+        own = {name: value for name, value in values.items() if name in self.__dataclass_fields__}
+        kind = options_class(own.get("algorithm", self.algorithm))
+        others = {name: value for name, value in values.items() if name not in own}
+        options = converted(own.pop("options", self.options), kind)
+        return replace(self, **own, options=replace(options, **others))
 
     def game_options(self) -> GameOptions:
         """The game as the workers play it."""

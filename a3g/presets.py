@@ -22,11 +22,11 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "quick": (
         "what clears a single stage soonest on few cores: small network, clipped objective",
-        {**_QUICK, "network": "nips", "hidden_size": 256, "loss": "ppo", "num_steps": 64, "lr": 5e-4},
+        {**_QUICK, "network": "nips", "hidden_size": 256, "algorithm": "ppo", "num_steps": 64, "lr": 5e-4},
     ),
     "quick-a3c": (
         "for the same, A3G's own loss: a larger network, many small updates",
-        {**_QUICK, "network": "nature", "loss": "a3c", "num_steps": 5, "lr": 5e-4},
+        {**_QUICK, "network": "nature", "algorithm": "a3c", "num_steps": 5, "lr": 5e-4},
     ),
 }
 

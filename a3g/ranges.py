@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from a3g.errors import UserError
 
 if TYPE_CHECKING:
+    from a3g.algorithm_options import AlgorithmOptions
     from a3g.config import EvalConfig, TrainConfig
 
 # In bytes; no file system here takes a longer one.
@@ -90,8 +91,9 @@ RANGES: dict[str, Range] = {
 }
 
 
-def check_ranges(config: TrainConfig | EvalConfig) -> None:
-    """
+def check_ranges(config: TrainConfig | EvalConfig | AlgorithmOptions) -> None:
+    """Numbers without an entry in RANGES, such as those of an algorithm outside this package, only have to be finite.
+
     Raises:
         UserError: if a number is outside its range, or is none.
     """
@@ -100,7 +102,7 @@ def check_ranges(config: TrainConfig | EvalConfig) -> None:
         if isinstance(value, bool) or not isinstance(value, int | float):
             continue
         require(not isinstance(value, float) or math.isfinite(value), field.name, value, "a finite number")
-        complaint = RANGES[field.name].complaint(value)
+        complaint = RANGES[field.name].complaint(value) if field.name in RANGES else ""
         require(not complaint, field.name, value, complaint)
 
 

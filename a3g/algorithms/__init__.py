@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-
 import torch
 
+from a3g.algorithm_options import import_class, options_class
 from a3g.algorithms.base import Algorithm
 from a3g.config import TrainConfig
 from a3g.errors import UserError
@@ -22,13 +21,8 @@ def algorithm_class(name: str) -> type[Algorithm]:
     Raises:
         UserError: if there is none.
     """
-    module_name, _, class_name = ALGORITHMS.get(name, name).partition(":")
-    if not class_name:
-        raise UserError(f"Unknown algorithm {name!r}: choose one of {', '.join(ALGORITHMS)}, or module:Class for one of yours.")
-    try:
-        found = getattr(importlib.import_module(module_name), class_name)
-    except (ImportError, AttributeError) as error:
-        raise UserError(f"Can't load the algorithm {name!r}: {error}.") from error
+    options_class(name)  # says which names there are
+    found = import_class(ALGORITHMS.get(name, name))
     if not (isinstance(found, type) and issubclass(found, Algorithm)):
         raise UserError(f"{name!r} is no algorithm: it must be a subclass of a3g.algorithms.base.Algorithm.")
     return found
@@ -36,4 +30,4 @@ def algorithm_class(name: str) -> type[Algorithm]:
 
 def make_algorithm(config: TrainConfig, device: torch.device) -> Algorithm:
     """A worker's learner, with a new network on `device`; raises as `algorithm_class`."""
-    return algorithm_class(config.loss)(config, device)
+    return algorithm_class(config.algorithm)(config, device)

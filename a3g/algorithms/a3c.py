@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from a3g.accelerator.precision import uncached_casts
+from a3g.algorithm_options import A3COptions
 from a3g.algorithms.actor_critic import ActorCriticAlgorithm, Batch, LossParts
 from a3g.config import TrainConfig
 from a3g.experience.rollout import Rollout
@@ -47,9 +48,12 @@ class A3C(ActorCriticAlgorithm):
     computed again, all steps at once: that costs less than its gradients step by step.
     """
 
+    options: A3COptions
+    options_class = A3COptions
+
     def __init__(self, config: TrainConfig, device: torch.device) -> None:
         super().__init__(config, device)
-        self.keeps_activations = config.keep_activations and config.lanes >= LANES_TO_KEEP and device.type == "cpu"
+        self.keeps_activations = self.options.keep_activations and config.lanes >= LANES_TO_KEEP and device.type == "cpu"
         self._features: list[Tensor] = []
         """Of each step since the last update, with their graph."""
 
@@ -72,7 +76,7 @@ class A3C(ActorCriticAlgorithm):
 
     def _loss(self, logits: Tensor, values: Tensor, batch: Batch) -> LossParts:
         targets = batch.actions, batch.advantages, batch.returns
-        return actor_critic_loss(logits, values, *targets, self.config.value_coef, self.config.entropy_coef)
+        return actor_critic_loss(logits, values, *targets, self.options.value_coef, self.options.entropy_coef)
 
     def _update(self, whole: Batch, lanes: Tensor) -> Tensor:
         if not self._features:

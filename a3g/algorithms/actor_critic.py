@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from a3g.accelerator.cuda_graph import Graphed
+from a3g.algorithm_options import ActorCriticOptions
 from a3g.algorithms.base import Algorithm
 from a3g.config import TrainConfig
 from a3g.experience.advantages import gae
@@ -62,6 +63,8 @@ class ActorCriticAlgorithm(Algorithm):
     """Subclasses say in which batches a rollout is learned from, and with which loss."""
 
     model: ActorCritic
+    options: ActorCriticOptions
+    options_class = ActorCriticOptions
 
     def __init__(self, config: TrainConfig, device: torch.device) -> None:
         super().__init__(config, device)
@@ -136,7 +139,7 @@ class ActorCriticAlgorithm(Algorithm):
 
     def _compute_targets(self, rewards: Tensor, values: Tensor, dones: Tensor) -> tuple[Tensor, Tensor]:
         """Advantages and returns, (T, lanes) each."""
-        advantages = gae(rewards, values, dones, self.config.gamma, self.config.tau)
+        advantages = gae(rewards, values, dones, self.config.gamma, self.options.tau)
         return advantages, advantages + values[:-1]
 
     def _update(self, whole: Batch, lanes: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from a3g.accelerator.precision import fresh_autocast, resolve_precision
+from a3g.algorithm_options import AlgorithmOptions
 from a3g.config import TrainConfig
 from a3g.experience.rollout import Rollout, Step
 from a3g.network_spec import NetworkSpec
@@ -29,7 +30,7 @@ class Algorithm(ABC):
     It also is the `Policy` that collectors play with.
     """
 
-    options_class: ClassVar[type[Any]]
+    options_class: ClassVar[type[AlgorithmOptions]] = AlgorithmOptions
     """A dataclass of the algorithm's own options; each field is a flag, its docstring the flag's help."""
 
     @classmethod
@@ -55,6 +56,7 @@ class Algorithm(ABC):
 
     def __init__(self, config: TrainConfig, device: torch.device) -> None:
         self.config, self.device = config, device
+        self.options: Any = config.options
         self.precision = resolve_precision(config.precision, device)
         self.model: Any = self.build_model(config.network_spec()).to(device)
         self.flat = FlatParameters(self.model)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from a3g.algorithm_options import PPOOptions
 from a3g.algorithms.actor_critic import ActorCriticAlgorithm, Batch, LossParts
 
 
@@ -48,10 +49,13 @@ def ppo_loss(
 class PPO(ActorCriticAlgorithm):
     """Minibatches are whole lanes, so that an LSTM is trained through time."""
 
+    options: PPOOptions
+    options_class = PPOOptions
+
     def _batches(self) -> Iterator[Tensor]:
         """Shares of the lanes in random order, several times."""
-        for _ in range(self.config.epochs):
-            yield from torch.randperm(self.config.lanes, device=self.device).chunk(self.config.minibatches)
+        for _ in range(self.options.epochs):
+            yield from torch.randperm(self.config.lanes, device=self.device).chunk(self.options.minibatches)
 
     def _prepare(self, whole: Batch, lanes: Tensor) -> Batch:
         """Advantages with mean 0 and standard deviation 1 over the minibatch."""
@@ -60,5 +64,5 @@ class PPO(ActorCriticAlgorithm):
 
     def _loss(self, logits: Tensor, values: Tensor, batch: Batch) -> LossParts:
         targets = batch.actions, batch.advantages, batch.returns, batch.log_probs
-        coefficients = self.config.clip, self.config.value_coef, self.config.entropy_coef
+        coefficients = self.options.clip, self.options.value_coef, self.options.entropy_coef
         return ppo_loss(logits, values, *targets, *coefficients)

@@ -32,7 +32,7 @@ class MemoryEstimate:
 
 def estimate_memory(config: TrainConfig) -> MemoryEstimate:
     spec = config.network_spec()
-    weights = _FLOAT_BYTES * count_parameters(config.loss, spec)
+    weights = _FLOAT_BYTES * count_parameters(config.algorithm, spec)
     stack, height, width = spec.observation_shape
     pictures = (config.num_steps + 1) * config.lanes * stack * height * width
     moments = (2 + config.amsgrad) if config.optimizer == "Adam" else 1

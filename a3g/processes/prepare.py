@@ -44,7 +44,7 @@ def prepare_run(config: TrainConfig) -> Run:
     check_gpus(config.gpu_ids)
     check_memory(config)
     torch.manual_seed(config.seed)
-    model = algorithm_class(config.loss).build_model(config.network_spec())
+    model = algorithm_class(config.algorithm).build_model(config.network_spec())
     with contextlib.ExitStack() as on_failure:
         folder: Path | None = None
         checkpoint: Path | None = None
@@ -58,7 +58,9 @@ def prepare_run(config: TrainConfig) -> Run:
         if config.load and checkpoint is None:
             path = weights_path(config.load_model_dir, config.env)
             weights = load_weights(path)
-            check_fit({name: tuple(tensor.shape) for name, tensor in weights.tensors.items()}, config.loss, model.spec, path)
+            check_fit(
+                {name: tuple(tensor.shape) for name, tensor in weights.tensors.items()}, config.algorithm, model.spec, path
+            )
             model.load_state_dict(weights.tensors)
         shared, best, saved_at = SharedRun(model, config), b"", 0.0
         if checkpoint is not None:

@@ -79,7 +79,7 @@ class Tester:
         self.leaves = False
         self._stop: Callable[[], bool] = lambda: bool(shared.control.stop)
         self._unsaved = False  # whether the best weights are only in memory
-        self._algorithm = algorithm_class(config.loss)
+        self._algorithm = algorithm_class(config.algorithm)
         self._model = self._algorithm.build_model(shared.model.spec).to(device).eval()
         self._flat = FlatParameters(self._model)
         # Without episodic life a stage is an episode, as in gym_eval.py.

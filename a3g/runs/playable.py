@@ -69,7 +69,7 @@ def load_checkpoint_weights(path: Path) -> Weights:
         config = train_config_from_json(read_json(metadata, "config"))
     except ValueError as error:
         raise UserError(f"The checkpoint {path} has {error}.") from error
-    model = algorithm_class(config.loss).build_model(config.network_spec())
+    model = algorithm_class(config.algorithm).build_model(config.network_spec())
     flat = FlatParameters(model)
     weights, statistics = tensors.get("model.weights"), tensors.get("model.input_statistics")
     if weights is None or weights.shape != flat.parameters.shape or statistics is None or statistics.shape != (3,):
@@ -82,7 +82,7 @@ def load_checkpoint_weights(path: Path) -> Weights:
         model.input_variance.fill_(float(statistics[1]))
     game = replace(config.game_options(), episodic_life=False)
     agent_steps = load_progress(path).agent_steps
-    return Weights(config.env, config.loss, config.network_spec(), game, None, agent_steps, model.state_dict())
+    return Weights(config.env, config.algorithm, config.network_spec(), game, None, agent_steps, model.state_dict())
 
 
 def _of_run(folder: Path) -> Path:
