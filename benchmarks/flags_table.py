@@ -10,9 +10,12 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
+from a3g.algorithm_options import OPTIONS
 from a3g.config import EvalConfig, TrainConfig
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "flags.md"
+# The field of TrainConfig that holds what only some algorithms have.
+ALGORITHM_OPTIONS = "options"
 # Defaults that depend on the machine are shown by what they are.
 MACHINE_DEFAULTS = {"workers": "cores"}
 
@@ -32,9 +35,11 @@ def help_texts(kind: type[Any]) -> dict[str, str]:
 
 
 def flag_names(kind: type[Any]) -> dict[str, list[str]]:
-    """Each field's flag and its other spellings, such as ``--lr`` and ``-l``."""
+    """Each field's flag and its other spellings, such as ``--lr`` and ``-l``; not those of an algorithm's own options."""
     names: dict[str, list[str]] = {}
     for name, hint in get_type_hints(kind, include_extras=True).items():
+        if name == ALGORITHM_OPTIONS:
+            continue
         metadata = get_args(hint)[1:] if get_origin(hint) is not None else ()
         aliases = [alias for each in metadata for alias in getattr(each, "aliases", None) or ()]
         names[name] = [f"--{name.replace('_', '-')}", *aliases]
@@ -55,10 +60,17 @@ def table(kind: type[Any]) -> str:
     lines = ["| flag | default | what it does |", "|---|---|---|"]
     texts, names = help_texts(kind), flag_names(kind)
     for field in fields(kind):
+        if field.name == ALGORITHM_OPTIONS:
+            continue
         spellings = ", ".join(f"`{name}`" for name in names[field.name])
         default = MACHINE_DEFAULTS.get(field.name) or shown(field.default)
         lines.append(f"| {spellings} | {default} | {texts[field.name]} |".replace("<", "&lt;"))
     return "\n".join(lines)
+
+
+def algorithm_tables() -> str:
+    """A table for each algorithm's own flags."""
+    return "\n\n".join(f"### `--algorithm {name}`\n\n{table(kind)}" for name, kind in OPTIONS.items())
 
 
 def page() -> str:
@@ -75,6 +87,10 @@ A flag that is on or off is switched by its name and by `--no-…` before its na
 `--preset NAME` sets the defaults of the other flags; see [Training](training.md#presets).
 
 {table(TrainConfig)}
+
+Each algorithm has further flags of its own. `python main.py --algorithm ppo --help` shows those of `ppo` among the others.
+
+{algorithm_tables()}
 
 ## `python gym_eval.py`
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from a3g.algorithm_options import OPTIONS
 from a3g.config import EvalConfig, TrainConfig
 from a3g.presets import PRESETS
 from benchmarks.flags_table import PAGE, flag_names, page
@@ -39,7 +40,8 @@ def commands(path: Path, program: str) -> list[str]:
 
 def spellings(kind: type[TrainConfig] | type[EvalConfig]) -> set[str]:
     """Everything that a command accepts as a flag."""
-    flags = {spelling for names in flag_names(kind).values() for spelling in names}
+    kinds = [kind, *OPTIONS.values()] if kind is TrainConfig else [kind]
+    flags = {spelling for each in kinds for names in flag_names(each).values() for spelling in names}
     return flags | {f"--no-{flag[2:]}" for flag in flags if flag.startswith("--")} | {"--preset", "--help"}
 
 
