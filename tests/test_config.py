@@ -17,7 +17,8 @@ from typing import Any, get_type_hints
 import pytest
 import torch
 
-from a3g.command_line import describe_changes, parse_eval, parse_train, to_json, train_config_from_json
+from a3g.command_line import parse_eval, parse_train
+from a3g.config_json import describe_changes, to_json, train_config_from_json
 from a3g.config import EvalConfig, TrainConfig
 from a3g.cores import cgroup_cores
 from a3g.errors import UserError

@@ -14,8 +14,8 @@ from pathlib import Path
 import torch
 
 from a3g.algorithms import algorithm_class
-from a3g.command_line import describe_changes
 from a3g.config import TrainConfig
+from a3g.config_json import describe_changes
 from a3g.errors import UserError
 from a3g.files import looking_into, remove_remains, write_atomically
 from a3g.game.emulators import resolve_emulator

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 
 from a3g.accelerator.precision import resolve_precision
-from a3g.command_line import to_json
 from a3g.config import TrainConfig
+from a3g.config_json import to_json
 from a3g.game.emulators import resolve_emulator
 
 _ROOT = Path(__file__).resolve().parents[2]

@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from a3g.command_line import to_json
 from a3g.config import TrainConfig
+from a3g.config_json import to_json
 from a3g.reporting.live_table import LiveTable, clock
 from a3g.reporting.metrics import MetricsWriter
 from a3g.reporting.say import say

@@ -15,8 +15,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from a3g.command_line import to_json, train_config_from_json
 from a3g.config import TrainConfig
+from a3g.config_json import to_json, train_config_from_json
 from a3g.errors import UserError
 from a3g.files import Shapes, load_tensors, looking_into, read_json, save_tensors
 from a3g.runs.paths import checkpoints_in

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from a3g.algorithms import algorithm_class
-from a3g.command_line import train_config_from_json
+from a3g.config_json import train_config_from_json
 from a3g.errors import UserError
 from a3g.files import load_tensors, looking_into, read_json
 from a3g.networks.flat_parameters import FlatParameters
