@@ -73,7 +73,8 @@ class MarioEnv(gymnasium.Env[Image, np.int64]):
         self._user_hook = on_frame
         self._emulator = make_emulator(emulator)
         self._starts = StartStates(self._emulator)
-        self._lane = Lane([stage], options, None, self._after_frame)
+        watched = self._window is not None or on_frame is not None
+        self._lane = Lane([stage], options, None, self._after_frame if watched else None)
         self._observation = np.zeros(options.observation_shape, np.uint8)
         self._closed = False
 

@@ -155,14 +155,15 @@ class Lane:
             stage = self.stages[self.random.integers(len(self.stages))] if len(self.stages) > 1 else self.stages[0]
             starts.load(stage or STAGES[0])
             # One frame more, because a saved state has no picture: an engine shows the frame that it ran last.
-            for _ in range(1 + self.random.integers(self.options.noop_max + 1)):
-                emulator.frame(0)
+            idle_frames = 1 + self.random.integers(self.options.noop_max + 1)
+            for left in range(idle_frames, 0, -1):
+                emulator.frame(0, draw=left == 1)
             self._episode_steps = 0
-            self.episode = Episode(emulator.ram(), stage, self.options.time_per_stage, self._after_frame)
+            self.episode = Episode(emulator.ram(), stage, self.options.time_per_stage, self._frame_hook())
+            self.last_frames = [emulator.grey(_ROWS, _COLUMNS)] if self.options.two_frame_max else []
         self._goes_on = False
         self.outcome = None
         self._attempt, self._progress = str(self.episode.attempted_stage), self.episode.progress
-        self.last_frames = [emulator.grey(_ROWS, _COLUMNS)] if self.options.two_frame_max else []
         observation[:] = self._picture(emulator)
         self._ram = emulator.ram()
 
@@ -231,13 +232,16 @@ class Lane:
         self._last_action, self._goes_on = values["last_action"], values["goes_on"]
         self._ram = emulator.ram()
         stage = None if values["stage"] is None else Stage(*values["stage"])
-        self.episode = Episode(self._ram, stage, self.options.time_per_stage, self._after_frame)
+        self.episode = Episode(self._ram, stage, self.options.time_per_stage, self._frame_hook())
         self.episode.restore(values["episode"])
         self.last_frames = list(last_frames)
 
-    def _after_frame(self, emulator: Emulator) -> None:
-        if self.options.two_frame_max:
-            self.last_frames = [*self.last_frames[-1:], emulator.grey(_ROWS, _COLUMNS)]
+    def _frame_hook(self) -> FrameHook | None:
+        """What has to be called after every frame. With None only the frames that are shown are drawn."""
+        return self._keep_frame if self.options.two_frame_max else self.on_frame
+
+    def _keep_frame(self, emulator: Emulator) -> None:
+        self.last_frames = [*self.last_frames[-1:], emulator.grey(_ROWS, _COLUMNS)]
         if self.on_frame is not None:
             self.on_frame(emulator)
 
