@@ -23,6 +23,13 @@ CASES = {
     "whole game, lives as episodes": ([None], 3, GameOptions(episodic_life=True, time_per_stage=30), 500),
     "sticky actions": ([Stage(1, 1), Stage(8, 1)], 4, GameOptions(sticky_actions=0.3, noop_max=0), 200),
     "two-frame maximum": ([Stage(2, 1)], 2, GameOptions(two_frame_max=True, stack=2, height=84, width=84, skip_rate=3), 200),
+    "two-frame maximum, every frame": ([Stage(1, 1)], 2, GameOptions(two_frame_max=True, skip_rate=1, time_per_stage=5), 250),
+    "two-frame maximum, lives as episodes": (
+        [None],
+        3,
+        GameOptions(two_frame_max=True, episodic_life=True, time_per_stage=10),
+        200,
+    ),
     "cut off": ([Stage(1, 2), Stage(2, 2)], 2, GameOptions(max_episode_length=37, actions="complex"), 200),
 }
 

@@ -470,3 +470,36 @@ def test_the_checkpoints_that_pay_are_those_of_the_rom() -> None:
     checkpoints = list(zip(table[:11], table[11:22], table[22:33], strict=True))
     out_of_reach = 0xF0  # a height below the screen's lowest floor
     assert {(world, page) for world, page, height in checkpoints if height < out_of_reach} == memory.MAZE_CHECKPOINTS
+
+
+class CountingEmulator:
+    """The real engine, with its frames counted."""
+
+    def __init__(self, engine: Emulator) -> None:
+        self._engine = engine
+        self.drawn: list[bool] = []
+
+    def frame(self, buttons: int, draw: bool = True) -> None:
+        self.drawn.append(draw)
+        self._engine.frame(buttons, draw)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._engine, name)
+
+
+@pytest.mark.skipif("native" not in ENGINES, reason="other engines draw every frame")
+@pytest.mark.parametrize("two_frame_max", [False, True])
+def test_only_frames_that_are_shown_are_drawn(two_frame_max: bool) -> None:
+    """Through a death and the black screen after it; with `two_frame_max` every frame may be one of the last two."""
+    env = make_env(WHOLE_GAME, emulator="native", two_frame_max=two_frame_max, **REPLAY)
+    watched = MarioEnv(None, env.options, "native", on_frame=lambda _: None)
+    counting = env._emulator = CountingEmulator(env._emulator)  # type: ignore[assignment]
+    np.testing.assert_array_equal(env.reset()[0], watched.reset()[0])
+    counting.drawn.clear()
+    for _ in range(30):
+        np.testing.assert_array_equal(env.step(RUN)[0], watched.step(RUN)[0])
+    assert len(counting.drawn) > 30 * 4, "the black screen was not run out"
+    a_death = 1  # drawn, though what is shown after it is the next life
+    assert sum(counting.drawn) == (len(counting.drawn) if two_frame_max else 30 + a_death)
+    env.close()
+    watched.close()

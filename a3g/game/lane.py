@@ -99,10 +99,10 @@ class Lane:
         else:
             emulator.from_bytes(start.state)
         # One frame more, because a saved state has no picture: an engine shows the frame that it ran last.
-        for _ in range(1 + start.idle_frames):
-            emulator.frame(0)
+        for left in range(start.idle_frames, -1, -1):
+            emulator.frame(0, draw=left == 0)
         self._episode_steps = 0
-        self.episode = Episode(emulator.ram(), start.stage, self.options.time_per_stage, self._after_frame)
+        self.episode = Episode(emulator.ram(), start.stage, self.options.time_per_stage, self._frame_hook())
 
     def step(self, emulator: Emulator, action: int, observation: Image) -> tuple[float, bool, bool]:
         """One agent step; shifts `observation` and appends the new picture.
@@ -177,13 +177,16 @@ class Lane:
         self.continues_game = values["continues_game" if "continues_game" in values else "goes_on"]
         self._ram = emulator.ram()
         stage = None if values["stage"] is None else Stage(*values["stage"])
-        self.episode = Episode(self._ram, stage, self.options.time_per_stage, self._after_frame)
+        self.episode = Episode(self._ram, stage, self.options.time_per_stage, self._frame_hook())
         self.episode.restore(values["episode"])
         self.last_frames = list(last_frames)
 
-    def _after_frame(self, emulator: Emulator) -> None:
-        if self.options.two_frame_max:
-            self.last_frames = [*self.last_frames[-1:], emulator.grey(_ROWS, _COLUMNS)]
+    def _frame_hook(self) -> FrameHook | None:
+        """What has to be called after every frame. With None only the frames that are shown are drawn."""
+        return self._keep_frame if self.options.two_frame_max else self.on_frame
+
+    def _keep_frame(self, emulator: Emulator) -> None:
+        self.last_frames = [*self.last_frames[-1:], emulator.grey(_ROWS, _COLUMNS)]
         if self.on_frame is not None:
             self.on_frame(emulator)
 

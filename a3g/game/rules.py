@@ -112,7 +112,7 @@ class Episode:
         Only the last frame is drawn, unless somebody looks at all of them. If the last one comes early, it is run
         once more, with its picture.
         """
-        draw_all = self._on_frame is not None or not emulator.draws_on_demand
+        draw_all = self._draws_all(emulator)
         before = None if draw_all else emulator.save()
         for frame in range(1, frames + 1):
             draw = draw_all or frame == frames
@@ -136,7 +136,7 @@ class Episode:
         if self.stage is not None or ram[memory.LIVES] == 0:
             return StepResult(FAILURE_PENALTY, outcome, game_over=True)
         emulator.poke(memory.PLAYER_ACTIVITY, memory.ACTIVITY_DEAD)  # skips the fall
-        self._frame(emulator, _NO_BUTTONS)
+        self._frame(emulator, _NO_BUTTONS, self._draws_all(emulator))
         self._begin_attempt(self._run_out(emulator, ignore_death=True))
         return StepResult(FAILURE_PENALTY, outcome)
 
@@ -148,20 +148,29 @@ class Episode:
         return StepResult(FINISH_REWARD, Outcome.CLEARED)
 
     def _run_out(self, emulator: Emulator, ignore_death: bool = False, ignore_end: bool = False) -> Ram:
-        """Run frames until Mario obeys again, dies or reaches the end of the stage; returns the RAM then."""
+        """Run frames until Mario obeys again, dies or reaches the end of the stage; returns the RAM then.
+
+        Which frame is the last is known only after it: unless all are drawn, it is run once more, with its picture.
+        """
+        draw_all = self._draws_all(emulator)
+        before = None
         for _ in range(_PATIENCE_FRAMES):
             ram = emulator.ram()
-            if memory.is_controllable(ram):
-                return ram
             playing = ram[memory.GAME_MODE] == memory.MODE_GAME and ram[memory.GAME_TASK] == memory.TASK_PLAYING
-            if playing and not ignore_death and memory.is_dead(ram):
-                return ram
-            if not ignore_end and memory.is_stage_end(ram):
+            dead = playing and not ignore_death and memory.is_dead(ram)
+            if memory.is_controllable(ram) or dead or (not ignore_end and memory.is_stage_end(ram)):
+                if before is not None:
+                    emulator.load(before)
+                    self._frame(emulator, _NO_BUTTONS)
                 return ram
             if ram[memory.BLACK_SCREEN_TIMER]:
                 emulator.poke(memory.BLACK_SCREEN_TIMER, 0)
-            self._frame(emulator, _NO_BUTTONS)
+            before = None if draw_all else emulator.save()
+            self._frame(emulator, _NO_BUTTONS, draw_all)
         raise RuntimeError(f"Mario did not become controllable within {_PATIENCE_FRAMES} frames")
+
+    def _draws_all(self, emulator: Emulator) -> bool:
+        return self._on_frame is not None or not emulator.draws_on_demand
 
     def _frame(self, emulator: Emulator, buttons: int, draw: bool = True) -> None:
         emulator.frame(buttons, draw)

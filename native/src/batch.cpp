@@ -57,7 +57,7 @@ void Batch::start(int lane, std::span<const std::uint8_t> state, Stage stage, in
   // The last picture alone, even under two_frame_max: an episode begins with it.
   const std::uint8_t* earlier = nullptr;
   const std::uint8_t* pixels = it.picture(false, &earlier);
-  it.forget_frames();
+  it.keep_last_frame();
   const std::size_t size = static_cast<std::size_t>(options_.height) * options_.width;
   std::uint8_t* first = output.observations + size * options_.stack * lane;
   resize_(pixels, nullptr, first);

@@ -17,6 +17,15 @@ void Lane::forget_frames() {
   drawn_ = 0;
 }
 
+void Lane::keep_last_frame() {
+  if (frames_ == 0) return;
+  const int last = (frames_ - 1) & 1;
+  if (last != 0) before_[0] = before_[last];
+  buttons_[0] = buttons_[last];
+  frames_ = 1;
+  drawn_ = 0;
+}
+
 void Lane::use(Easel& easel, const Canvas& part) {
   easel_ = &easel;
   part_ = part;

@@ -35,6 +35,9 @@ class Lane {
   // The next frame counts as the first.
   void forget_frames();
 
+  // The last frame counts as the first, the next as the second.
+  void keep_last_frame();
+
   // Draws on this easel from now on, through this table and in this part of the picture.
   void use(Easel& easel, const Canvas& part);
 
