@@ -22,7 +22,8 @@ sys.path.insert(0, str(ROOT))
 
 import psutil
 
-from a3g.processes.checkpoint import checkpoints_in, load_progress, newest_good
+from a3g.runs.checkpoint import load_progress, newest_good
+from a3g.runs.paths import checkpoints_in
 from benchmarks.faults import leftovers
 
 MARK = "A3G_KILLED"  # in the environment of every process of the run

@@ -22,8 +22,9 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
 from training_run import machine
 
-from a3g.learning import pictures, pooling
-from a3g.learning.model import ActorCritic, NetworkSpec
+from a3g.networks import pictures, pooling
+from a3g.networks.actor_critic import ActorCritic
+from a3g.networks.pixel_network import NetworkSpec
 from a3g.processes.process import compute_on_one_core
 
 ROUNDS, REPEATS, GAMES = 30, 5, 16

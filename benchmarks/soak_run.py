@@ -19,8 +19,9 @@ import psutil
 
 from a3g.errors import UserError
 from a3g.evaluation import sort_key
-from a3g.processes.checkpoint import checkpoints_in, load_progress, newest_good
 from a3g.processes.tester import BEST_NAME, recorded_score
+from a3g.runs.checkpoint import load_progress, newest_good
+from a3g.runs.paths import checkpoints_in
 from a3g.weights import weights_path
 from benchmarks.faults import poison, run_processes
 
