@@ -94,8 +94,9 @@ class TrainConfig:
     """Normalise pictures by seed 002's shipped statistics, frozen (its default: off); off, they are measured while training."""
 
     # -- learning
-    loss: Literal["a3c", "ppo"] = "a3c"
-    """a3c: A3G's own loss, one update per rollout; ppo: the clipped objective, several epochs per rollout."""
+    loss: str = "a3c"
+    """a3c: A3G's own loss, one update per rollout; ppo: the clipped objective, several epochs per rollout; module:Class: an
+    algorithm of your own, a subclass of a3g.algorithms.base.Algorithm."""
     optimizer: Annotated[Literal["Adam", "RMSprop"], _short("-o")] = "Adam"
     """Optimizer, with its state shared by all workers."""
     amsgrad: Annotated[bool, _short("-a")] = False
@@ -183,6 +184,8 @@ class TrainConfig:
         _require(0 < self.clear_rate <= 1, "clear_rate", self.clear_rate, "more than 0 and at most 1")
         gpus = " ".join(map(str, self.gpu_ids)) or "nothing"
         _require(min(self.gpu_ids, default=-2) >= -1, "gpu_ids", gpus, "GPU numbers, or -1 for the CPU")
+        is_known = self.loss in ("a3c", "ppo") or all(self.loss.partition(":"))
+        _require(is_known, "loss", self.loss, "a3c, ppo or module:Class")
         if self.loss == "ppo":
             _require(
                 self.lanes % self.minibatches == 0, "lanes", self.lanes, f"a multiple of --minibatches ({self.minibatches})"

@@ -20,15 +20,15 @@ from a3g.processes.lifeline import end_with_parent
 if __name__ == "__mp_main__":
     end_with_parent()
 
-from a3g.learning.flat import FlatModel
+from a3g.networks.flat_parameters import FlatParameters
 from a3g.reporting.watch import Watcher
 
 FOLDER = Path(sys.argv[1])
-_clip, _update = FlatModel.clip_gradients, Watcher.update
+_clip, _update = FlatParameters.clip_gradients, Watcher.update
 
 
-def clip_or_spoil(self: FlatModel, max_norm: float) -> Any:
-    """As `FlatModel.clip_gradients`, after an accident."""
+def clip_or_spoil(self: FlatParameters, max_norm: float) -> Any:
+    """As `FlatParameters.clip_gradients`, after an accident."""
     try:
         (FOLDER / "spoil").unlink()
         self.gradients.fill_(float("nan"))
@@ -48,7 +48,7 @@ def update_and_tell(self: Watcher, status: Any) -> None:
     _update(self, status)
 
 
-FlatModel.clip_gradients = clip_or_spoil  # type: ignore[method-assign]
+FlatParameters.clip_gradients = clip_or_spoil  # type: ignore[method-assign]
 Watcher.update = update_and_tell  # type: ignore[method-assign]
 
 if __name__ == "__main__":

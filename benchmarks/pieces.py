@@ -23,12 +23,13 @@ import torch
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from a3g.config import TrainConfig, parse_train
-from a3g.learning.flat import FlatModel
 from a3g.learning.learner import Learner
-from a3g.learning.model import ActorCritic
-from a3g.learning.precision import autocast, resolve_precision, uncached_casts
-from a3g.learning.rollout import Collector
+
+from a3g.accelerator.precision import autocast, resolve_precision, uncached_casts
+from a3g.config import TrainConfig, parse_train
+from a3g.experience.collector import Collector
+from a3g.networks.actor_critic import ActorCritic
+from a3g.networks.flat_parameters import FlatParameters
 from a3g.processes.process import compute_on_one_core
 from environment import vector_env
 
@@ -44,7 +45,7 @@ class Pieces:
         self.precision = resolve_precision(config.precision, self.device)
         self.env = vector_env(config.worker_stages(0), config.lanes, config.game_options(), config.emulator, 0, copy=False)
         self.model = ActorCritic(config.network_spec())
-        flat = FlatModel(self.model)
+        flat = FlatParameters(self.model)
         self.learner = Learner(self.model, flat, config, self.precision)
         self.collector = Collector(self.env, config.num_steps, config.gamma, self.device, 0)
         with autocast(self.device, self.precision):

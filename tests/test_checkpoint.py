@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -16,29 +17,23 @@ from a3g.config import TrainConfig
 from a3g.errors import UserError
 from a3g.files import load_tensors, save_tensors
 from a3g.game.emulators import available_emulators
-from a3g.learning.model import ActorCritic
-from a3g.processes.checkpoint import (
-    Progress,
-    checkpoint_path,
-    checkpoints_in,
+from a3g.networks.actor_critic import ActorCritic
+from a3g.processes.counters import Count
+from a3g.processes.launcher import train
+from a3g.processes.prepare import prepare_run, restore
+from a3g.processes.shared_run import SharedRun
+from a3g.runs.checkpoint import (
     find_automatically,
     find_checkpoint,
-    load_checkpoint,
     load_config,
     load_progress,
     newest_good,
-    next_number,
-    prune,
     save_checkpoint,
-    worker_path,
 )
-from a3g.processes.launcher import train
-from a3g.processes.shared import Count, Gauge, SharedCounters, SharedModel
-from a3g.processes.shared import TestBoard as Board
-from a3g.processes.snapshot import Snapshot, is_sound
-from a3g.processes.tester import BEST_NAME
+from a3g.runs.paths import BEST_NAME, checkpoint_path, checkpoints_in, next_number, prune, worker_path
+from a3g.runs.progress import Progress
 from a3g.weights import load_weights, save_weights
-from tests.running import SMALL, newest_checkpoint
+from tests.running import ROOT, SMALL, Start, exact_tensors, newest_checkpoint, snapshot_of, summary_of
 
 
 def config(**options: object) -> TrainConfig:
@@ -46,30 +41,29 @@ def config(**options: object) -> TrainConfig:
     return TrainConfig(**{**defaults, **options})  # type: ignore[arg-type]
 
 
-def shared_model(settings: TrainConfig, seed: int) -> SharedModel:
+def shared_run(settings: TrainConfig, seed: int) -> SharedRun:
     torch.manual_seed(seed)
-    return SharedModel(ActorCritic(settings.network_spec()), settings)
+    return SharedRun(ActorCritic(settings.network_spec()), settings)
 
 
-def trained(settings: TrainConfig) -> SharedModel:
-    """A shared model with weights and optimizer state that are nobody's beginning."""
-    shared = shared_model(settings, 1)
-    assert shared.optimizer is not None
+def trained(settings: TrainConfig) -> SharedRun:
+    """With weights and an optimizer's state that are nobody's beginning."""
+    shared = shared_run(settings, 1)
+    model = shared.model
+    assert model.optimizer is not None
     for _ in range(3):
-        shared.weights.grad = torch.randn_like(shared.weights)
-        shared.optimizer.step()
-    shared.observe(torch.full((2, 3, 4, 80, 80), 100, dtype=torch.uint8))
+        model.weights.grad = torch.randn_like(model.weights)
+        model.optimizer.step()
+    model.observe(torch.full((2, 3, 4, 80, 80), 100, dtype=torch.uint8))
     return shared
 
 
-def save(path: Path, settings: TrainConfig, shared: SharedModel | None = None, best: bytes = b"", **progress: int) -> Path:
-    tensors = Snapshot(shared or shared_model(settings, 1), Board(), SharedCounters(settings.workers)).tensors
-    save_checkpoint(path, tensors, Progress(**progress), settings, best)
+def save(path: Path, settings: TrainConfig, shared: SharedRun | None = None, best: bytes = b"", **counts: int) -> Path:
+    """A checkpoint of a run that has counted so much."""
+    shared, progress = shared or shared_run(settings, 1), Progress(**counts)
+    shared.counters.load(progress, {})
+    save_checkpoint(path, snapshot_of(shared).tensors, progress, settings, best)
     return path
-
-
-def load(path: Path, shared: SharedModel, workers: int = 1) -> Progress:
-    return load_checkpoint(path, shared, Board(), SharedCounters(workers))[0]
 
 
 # -- what comes back
@@ -78,56 +72,69 @@ def load(path: Path, shared: SharedModel, workers: int = 1) -> Progress:
 @pytest.mark.parametrize("options", [{}, {"amsgrad": True}, {"optimizer": "RMSprop"}, {"lstm": False}])
 def test_a_run_goes_on_exactly_where_its_checkpoint_was(tmp_path: Path, options: dict[str, object]) -> None:
     """Weights, moments, step count and statistics: the next update after loading is the one that would have been."""
-    settings = config(**options)
-    shared, board, counters = trained(settings), Board(), SharedCounters(2)
-    board.tests.fill_(4)
-    board.best_cleared[2] = 1
-    counters.counts[:, Count.AGENT_STEPS] = torch.tensor([300, 200])
+    settings = config(workers=2, **options)
+    shared = trained(settings)
+    counters, results = shared.counters, shared.results
+    results.tests.fill_(4)
+    results.best_cleared[2] = 1
+    counters.counts[:, Count.AGENT_STEPS] = torch.tensor([300, 200, 500])  # the last: of earlier starts
+    counters.counts[1] += torch.tensor([0, 9, 7, 1])
     counters.stages[1, 3] = 5.0
+    counters.metrics.write(0, {"entropy": 1.5, "staleness": 0.25})
     progress = Progress(agent_steps=1000, updates=9, episodes=7, skipped_updates=1, restarts=2, resumed=1, seconds=12.5)
     path = checkpoint_path(tmp_path, 1)
-    save_checkpoint(path, Snapshot(shared, board, counters).tensors, progress, settings, b"the best weights")
+    save_checkpoint(path, snapshot_of(shared).tensors, progress, settings, b"the best weights")
     assert load_progress(path) == progress
 
-    other, other_board, other_counters = shared_model(settings, 2), Board(), SharedCounters(2)
-    found, best = load_checkpoint(path, other, other_board, other_counters)
-    assert found == dataclasses.replace(progress, agent_steps=500)  # the rest is in the workers' rows
-    assert best == b"the best weights"
-    assert torch.equal(other_counters.counts, counters.counts)
-    assert torch.equal(other_counters.stages, counters.stages)
-    for ours, theirs in zip(vars(board).values(), vars(other_board).values(), strict=True):
+    other = shared_run(settings, 2)
+    assert restore(other, path) == (b"the best weights", progress.saved_at)
+    found = other.counters.progress()
+    assert dataclasses.replace(found, saved_at=0.0) == dataclasses.replace(progress, resumed=2)
+    assert other.counters.metrics.read(0) == {"entropy": 1.5, "staleness": 0.25}
+    assert torch.equal(other.counters.counts, counters.counts)
+    assert torch.equal(other.counters.stages, counters.stages)
+    for ours, theirs in zip(results.tensors().values(), other.results.tensors().values(), strict=True):
         assert torch.equal(ours, theirs)
         assert theirs.is_shared()
-    assert torch.equal(shared.input_statistics, other.input_statistics)
-    gradient = torch.randn_like(shared.weights)
-    for each in (shared, other):
+    assert torch.equal(shared.model.input_statistics, other.model.input_statistics)
+    gradient = torch.randn_like(shared.model.weights)
+    for each in (shared.model, other.model):
         assert each.optimizer is not None
         assert each.weights.is_shared()
         assert all(tensor.is_shared() for tensor in each.optimizer.state[each.weights].values())
         each.weights.grad = gradient.clone()
         each.optimizer.step()
-    assert torch.equal(shared.weights, other.weights)
+    assert torch.equal(shared.model.weights, other.model.weights)
+
+
+def test_every_stage_has_to_be_cleared_again_after_a_resume(tmp_path: Path) -> None:
+    """Stages and settings may have changed."""
+    shared = shared_run(config(), 1)
+    shared.results.cleared_all.fill_(1)
+    other = shared_run(config(), 2)
+    restore(other, save(checkpoint_path(tmp_path, 1), config(), shared))
+    assert not other.results.cleared_all
 
 
 def test_with_another_number_of_workers_the_sums_go_on(tmp_path: Path) -> None:
-    settings, counters = config(), SharedCounters(2)
-    counters.counts[:, Count.AGENT_STEPS] = 50
+    shared = shared_run(config(workers=2), 1)
+    shared.counters.counts[:, Count.AGENT_STEPS] = 50
+    shared.counters.metrics.write(0, {"entropy": 1.5})
     path = checkpoint_path(tmp_path, 1)
-    tensors = Snapshot(shared_model(settings, 1), Board(), counters).tensors
-    save_checkpoint(path, tensors, Progress(agent_steps=100), settings)
-    other = SharedCounters(3)
-    progress, _ = load_checkpoint(path, shared_model(settings, 2), Board(), other)
-    assert progress.agent_steps == 100
-    assert not other.counts.any()
+    save_checkpoint(path, snapshot_of(shared).tensors, Progress(agent_steps=150, updates=7), config(workers=2))
+    other = shared_run(config(workers=3), 2)
+    restore(other, path)
+    assert (other.counters.agent_steps, other.counters.total(Count.UPDATES)) == (150, 7)
+    assert not other.counters.counts[:3].any()  # nothing of it is any present worker's
+    assert other.counters.metrics.by_name() == {}
 
 
 def test_a_checkpoint_without_a_shared_optimizer(tmp_path: Path) -> None:
     settings = config(shared_optimizer=False)
-    shared = shared_model(settings, 1)
-    assert shared.optimizer is None
-    other = shared_model(settings, 2)
-    load(save(checkpoint_path(tmp_path, 1), settings, shared), other)
-    assert torch.equal(shared.weights, other.weights)
+    shared, other = shared_run(settings, 1), shared_run(settings, 2)
+    assert shared.model.optimizer is None
+    restore(other, save(checkpoint_path(tmp_path, 1), settings, shared))
+    assert torch.equal(shared.model.weights, other.model.weights)
 
 
 def test_the_settings_come_back(tmp_path: Path) -> None:
@@ -152,11 +159,11 @@ def test_the_settings_come_back(tmp_path: Path) -> None:
 )
 def test_a_checkpoint_of_another_network_or_optimizer_changes_nothing(tmp_path: Path, other: dict[str, object]) -> None:
     path = save(checkpoint_path(tmp_path, 1), config())
-    shared = shared_model(config(**other), 2)
-    before = shared.weights.detach().clone()
+    shared = shared_run(config(**other), 2)
+    before = shared.model.weights.detach().clone()
     with pytest.raises(UserError, match="another network or optimizer"):
-        load(path, shared)
-    assert torch.equal(shared.weights.detach(), before)
+        restore(shared, path)
+    assert torch.equal(shared.model.weights.detach(), before)
 
 
 def test_a_damaged_checkpoint_changes_nothing(tmp_path: Path) -> None:
@@ -165,13 +172,13 @@ def test_a_damaged_checkpoint_changes_nothing(tmp_path: Path) -> None:
     data = path.read_bytes()
     for damaged in (data[: len(data) // 2], data[:-1], data[:-9] + bytes([data[-9] ^ 1]) + data[-8:], b""):
         path.write_bytes(damaged)
-        shared = shared_model(settings, 2)
-        before = shared.weights.detach().clone()
+        shared = shared_run(settings, 2)
+        before = shared.model.weights.detach().clone()
         with pytest.raises(UserError, match="damaged"):
-            load(path, shared)
+            restore(shared, path)
         with pytest.raises(UserError, match="damaged"):
             load_config(path)
-        assert torch.equal(shared.weights.detach(), before)
+        assert torch.equal(shared.model.weights.detach(), before)
 
 
 @pytest.mark.parametrize(
@@ -192,7 +199,7 @@ def test_a_checkpoint_without_readable_books(tmp_path: Path, metadata: dict[str,
     tensors, _ = load_tensors(path, "checkpoint")
     save_tensors(path, tensors, metadata)
     with pytest.raises(UserError, match=f"no readable {missing}"):
-        load(path, shared_model(settings, 2))
+        restore(shared_run(settings, 2), path)
 
 
 @pytest.mark.parametrize(
@@ -223,19 +230,19 @@ def test_settings_that_make_no_sense(tmp_path: Path, values: dict[str, Any]) -> 
 
 
 def test_a_checkpoint_of_damaged_weights_is_of_no_use(tmp_path: Path) -> None:
-    shared = shared_model(config(), 1)
+    shared = shared_run(config(), 1)
     with torch.no_grad():
-        shared.weights[5] = float("nan")
+        shared.model.weights[5] = float("nan")
     path = save(checkpoint_path(tmp_path, 1), config(), shared)
     with pytest.raises(UserError, match="not finite"):
-        load(path, shared_model(config(), 2))
+        restore(shared_run(config(), 2), path)
 
 
 def test_weights_are_no_checkpoint_and_the_other_way_round(tmp_path: Path) -> None:
     settings, path = config(), tmp_path / "weights.safetensors"
     save_weights(path, ActorCritic(settings.network_spec()), "SuperMarioBros-v0", settings.game_options(), 1)
     with pytest.raises(UserError, match="another network or optimizer"):
-        load(path, shared_model(settings, 1))
+        restore(shared_run(settings, 1), path)
     with pytest.raises(UserError, match="no usable description"):
         load_weights(save(checkpoint_path(tmp_path, 1), settings))
 
@@ -323,7 +330,7 @@ def test_a_checkpoint_written_while_the_next_launcher_waits_is_not_lost(
         run = prepare.prepare_run(settings)
         run.close()
         assert run.resumed_from == checkpoint_path(folder, 2)
-        assert run.earlier.agent_steps == 2
+        assert run.shared.counters.agent_steps == 2
         return 0
 
     monkeypatch.setattr(prepare, "_lock", lock_late)
@@ -343,6 +350,34 @@ def test_resume_auto_takes_the_named_run_or_the_newest_of_its_environment(tmp_pa
     assert find_automatically(dataclasses.replace(settings, run_name="unknown"), print) is None
 
 
+FIRST_VERSION = ROOT / "tests" / "data" / "checkpoint-first-version.safetensors"
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_checkpoint_of_the_first_version_goes_on(tmp_path: Path, workers: int, start: Start) -> None:
+    """Written by 0.1.0 with two workers: its counters have a row for each worker and none beside them."""
+    before, metadata = load_tensors(FIRST_VERSION, "checkpoint")
+    assert len(before["counters.counts"]) == 2
+    assert json.loads(metadata["config"])["workers"] == 2
+    assert load_progress(FIRST_VERSION).agent_steps == int(before["counters.counts"][:, 0].sum()) == 1056
+    path = checkpoint_path(tmp_path / "logs" / "run", 2)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(FIRST_VERSION.read_bytes())
+    command = [sys.executable, "main.py", "--log-dir", str(tmp_path / "logs"), "--save-model-dir", str(tmp_path / "models")]
+    start([*command, "--resume", "run", "--workers", str(workers), "--total-steps", "1120"]).finish(0)
+    folder = tmp_path / "logs" / "run"
+    summary = summary_of(folder)
+    assert 1120 <= summary["agent_steps"] < 1120 + workers * 32
+    assert summary["updates"] == 33 + (summary["agent_steps"] - 1056) // 32
+    assert summary["episodes"] >= 75
+    assert summary["seconds"] > 40
+    assert load_progress(newest_checkpoint(folder)).resumed == 1
+    after, _ = load_tensors(newest_checkpoint(folder), "checkpoint")
+    assert int(after["optimizer.step"]) == int(before["optimizer.step"]) + summary["updates"] - 33
+    assert not torch.equal(after["model.weights"], before["model.weights"])
+    assert (folder / BEST_NAME).exists()
+
+
 # -- as if it had never stopped
 
 
@@ -360,14 +395,6 @@ EXACT: dict[str, dict[str, Any]] = {
 }
 
 
-def everything(folder: Path) -> dict[str, torch.Tensor]:
-    """All that a run's newest checkpoint holds, but for how much memory was in use."""
-    tensors, _ = load_tensors(newest_checkpoint(folder), "checkpoint")
-    tensors["counters.gauges"][:, Gauge.RESIDENT_BYTES] = 0
-    state, _ = load_tensors(worker_path(newest_checkpoint(folder), 0), "worker's state")
-    return {**tensors, **state}
-
-
 @pytest.mark.parametrize("options", EXACT.values(), ids=EXACT)
 def test_training_stopped_and_resumed_is_training_never_stopped(tmp_path: Path, options: dict[str, Any]) -> None:
     """Bit for bit: weights, optimizer, counters, games, randomness. With a stop in the middle of episodes, and another."""
@@ -381,7 +408,7 @@ def test_training_stopped_and_resumed_is_training_never_stopped(tmp_path: Path, 
         part = dataclasses.replace(settings, run_name="" if i else "parts", total_steps=goal)
         part = dataclasses.replace(part, resume=str(newest_checkpoint(tmp_path / "parts")) if i else "")
         assert train(part) == 0
-    whole, parts = everything(tmp_path / "whole"), everything(tmp_path / "parts")
+    whole, parts = exact_tensors(newest_checkpoint(tmp_path / "whole")), exact_tensors(newest_checkpoint(tmp_path / "parts"))
     if settings.emulator == "fceumm":  # its states hold addresses of its own memory too, which are never the same
         del whole["collector.env.consoles"], parts["collector.env.consoles"]
     assert whole.keys() == parts.keys()
@@ -436,8 +463,6 @@ def test_the_best_weights_come_back_with_a_checkpoint(tmp_path: Path) -> None:
 
 
 def test_two_launchers_do_not_work_in_one_folder(tmp_path: Path) -> None:
-    from a3g.processes.prepare import prepare_run
-
     settings = TrainConfig(**{**SERIAL, "log_dir": tmp_path, "save_model_dir": tmp_path, "run_name": "run"})
     run = prepare_run(settings)
     with pytest.raises(UserError, match="is going on in another process"):
@@ -457,22 +482,22 @@ def test_a_clock_that_is_set_back_spoils_no_checkpoint(tmp_path: Path, monkeypat
 def test_a_snapshot_is_never_of_damaged_weights() -> None:
     """Damage may arrive between a look at the shared weights and the copy."""
     shared = trained(config())
-    snapshot, before = Snapshot(shared, Board(), SharedCounters(1)), shared.weights.detach().clone()
-    shared.weights.detach()[5] = float("nan")
+    weights = shared.model.weights.detach()
+    snapshot, before = snapshot_of(shared), weights.clone()
+    weights[5] = float("nan")
     assert not snapshot.take()
-    snapshot.put_back()
-    assert torch.equal(shared.weights.detach(), before)
-    shared.weights.detach()[5] = 3.0
+    snapshot.restore()
+    assert torch.equal(weights, before)
+    weights[5] = 3.0
     assert snapshot.take()
     assert snapshot.tensors["model.weights"][5] == 3.0
 
 
 def test_damage_is_seen_in_weights_moments_and_statistics() -> None:
-    for name in ("weights", "exp_avg", "exp_avg_sq", "statistics"):
+    for name in ("model.weights", "optimizer.exp_avg", "optimizer.exp_avg_sq", "model.input_statistics"):
         for damage in (float("nan"), float("inf"), float("-inf")):
             shared = trained(config())
-            assert is_sound(shared)
-            assert shared.optimizer is not None
-            tensors = {**shared.optimizer.state[shared.weights], "weights": shared.weights.detach()}
-            tensors.get(name, shared.input_statistics)[-1] = damage
-            assert not is_sound(shared), (name, damage)
+            snapshot = snapshot_of(shared)
+            assert snapshot.source_is_sound
+            shared.model.tensors()[name][-1] = damage
+            assert not snapshot.source_is_sound, (name, damage)

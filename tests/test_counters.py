@@ -170,9 +170,8 @@ def test_pulled_parameters_are_the_shared_ones_and_pushed_gradients_move_them() 
 def test_what_is_reported_is_counted_for_this_worker_alone() -> None:
     shared, _, store = make_store(total_steps=100)
     episode = EpisodeRecord("1-1", "died", episode_return=-3.0, agent_steps=40, progress=500)
-    store.report(
-        agent_steps=64, skipped_updates=1, episodes=[episode], metrics={"entropy": 2.0}, phase_seconds=[1.0, 2.0, 3.0, 4.0]
-    )
+    seconds = [1.0, 2.0, 3.0, 4.0]
+    store.report(agent_steps=64, skipped_updates=1, episodes=[episode], metrics={"entropy": 2.0}, phase_seconds=seconds)
     assert shared.counters.counts.tolist() == [[0, 0, 0, 0], [64, 0, 1, 1], [0, 0, 0, 0]]
     assert shared.counters.metrics.read(1) == {"entropy": 2.0, "staleness": 0.0, "mean_return": -3.0, "mean_length": 40.0}
     assert shared.counters.metrics.read(0) == {}

@@ -19,8 +19,9 @@ from safetensors.torch import save_file
 from a3g.errors import UserError
 from a3g.files import load_tensors, save_tensors, write_atomically
 from a3g.game.lane import GameOptions
-from a3g.learning.flat import FlatModel
-from a3g.learning.model import ActorCritic, NetworkSpec
+from a3g.networks.actor_critic import ActorCritic
+from a3g.networks.flat_parameters import FlatParameters
+from a3g.networks.pixel_network import NetworkSpec
 from a3g.weights import check_fit, load_weights, save_weights, weights_path
 
 SPEC = NetworkSpec("conv4", (2, 16, 16), num_actions=10, hidden_size=8, lstm=True)
@@ -83,7 +84,7 @@ def test_the_network_is_rebuilt_and_plays_the_same(tmp_path: Path, encoder: str,
 
 def test_weights_in_training_are_saved_as_they_are(tmp_path: Path, model: ActorCritic) -> None:
     """From a flat model whose parameters are views of one vector, as the tester saves them."""
-    FlatModel(model)
+    FlatParameters(model)
     save_weights(tmp_path / "w.safetensors", model, "SuperMarioBros-v0", GAME, 1)
     for name, tensor in load_weights(tmp_path / "w.safetensors").tensors.items():
         assert torch.equal(tensor, model.state_dict()[name])

@@ -23,7 +23,7 @@ def algorithm_class(name: str) -> type[Algorithm]:
         UserError: if there is none.
     """
     module_name, _, class_name = ALGORITHMS.get(name, name).partition(":")
-    if not class_name:
+    if not (module_name and class_name):
         raise UserError(f"Unknown algorithm {name!r}: choose one of {', '.join(ALGORITHMS)}, or module:Class for one of yours.")
     try:
         found = getattr(importlib.import_module(module_name), class_name)
