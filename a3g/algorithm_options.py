@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from dataclasses import dataclass, fields
 from typing import Annotated, Any
 
@@ -62,6 +63,8 @@ class PPOOptions(ActorCriticOptions):
 OPTIONS: dict[str, type[AlgorithmOptions]] = {"a3c": A3COptions, "ppo": PPOOptions}
 """By the algorithms' names."""
 
+_CLASS = re.compile(r"[\w.]+:\w+")
+
 
 def options_class(algorithm: str) -> type[AlgorithmOptions]:
     """The class of an algorithm's options.
@@ -74,7 +77,7 @@ def options_class(algorithm: str) -> type[AlgorithmOptions]:
     """
     if algorithm in OPTIONS:
         return OPTIONS[algorithm]
-    if ":" not in algorithm:
+    if not _CLASS.fullmatch(algorithm):
         names = ", ".join(OPTIONS)
         raise UserError(f"Unknown algorithm {algorithm!r}: choose one of {names}, or module:Class for one of yours.")
     found: type[AlgorithmOptions] = getattr(import_class(algorithm), "options_class", AlgorithmOptions)

@@ -14,10 +14,11 @@ import time
 from collections.abc import Callable
 
 import torch
-from a3g.learning import pictures, pooling
-from a3g.learning.model import ActorCritic, NetworkSpec
 from torch import Tensor
 
+from a3g.networks import pictures, pooling
+from a3g.networks.actor_critic import ActorCritic
+from a3g.networks.pixel_network import NetworkSpec
 from a3g.processes.process import compute_on_one_core
 from benchmarks.training_run import machine
 

@@ -1,9 +1,9 @@
 """What the pieces of a worker's loop take when each is run alone: the speed that the loop is measured against.
 
-    python benchmarks/pieces.py --network nature --no-lstm --workers 2   # and any other flag of main.py
+    python -m benchmarks.pieces --network nature --no-lstm --workers 2   # and any other flag of main.py
 
 Prints milliseconds per agent step for the games (with pictures, rules and rewards), for choosing actions and for learning, with
-the real environment, model and learner; and the agent steps/s that these three alone would allow. As many processes as
+the real environment and algorithm; and the agent steps/s that these three alone would allow. As many processes as
 `--workers` says do so at once, nothing else between them: what cores share (memory, caches) is no cost of the loop.
 """
 
@@ -19,16 +19,10 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from a3g.algorithms import make_algorithm
 from a3g.command_line import parse_train
 from a3g.config import TrainConfig
-from a3g.learning.flat import FlatModel
-from a3g.learning.learner import Learner
-from a3g.learning.model import ActorCritic
-from a3g.learning.precision import autocast, resolve_precision, uncached_casts
-from a3g.learning.rollout import Collector
-
-from a3g.command_line import parse_train
-from a3g.config import TrainConfig
+from a3g.experience.collector import Collector
 from a3g.processes.process import compute_on_one_core
 from environment import vector_env
 
@@ -40,15 +34,11 @@ class Pieces:
 
     def __init__(self, config: TrainConfig) -> None:
         torch.manual_seed(config.seed)
-        self.config, self.device = config, torch.device("cpu")
-        self.precision = resolve_precision(config.precision, self.device)
+        self.config = config
         self.env = vector_env(config.worker_stages(0), config.lanes, config.game_options(), config.emulator, 0, copy=False)
-        self.model = ActorCritic(config.network_spec())
-        flat = FlatModel(self.model)
-        self.learner = Learner(self.model, flat, config, self.precision)
-        self.collector = Collector(self.env, config.num_steps, config.gamma, self.device, 0)
-        with autocast(self.device, self.precision):
-            self.rollout = self.collector.collect(self.model)
+        self.algorithm = make_algorithm(config, torch.device("cpu"))
+        self.rollout = Collector(self.algorithm, self.env, config.num_steps, config.gamma, 0).collect()
+        self._random = torch.Generator().manual_seed(0)
         self._actions = np.random.default_rng(0).integers(
             config.game_options().num_actions, size=(config.num_steps, config.lanes)
         )
@@ -57,23 +47,16 @@ class Pieces:
         for actions in self._actions:
             self.env.step(actions)
 
+    @torch.no_grad()
     def act(self) -> None:
         """Choose the actions of a whole rollout from pictures that are there already."""
-        kept, state = [], self.rollout.initial_state
-        self.rollout.features = None
-        with autocast(self.device, self.precision):
-            for t in range(self.config.num_steps):
-                part = slice(t, t + 1)
-                with torch.set_grad_enabled(self.learner.wants_graph), uncached_casts(self.learner.wants_graph):
-                    kept.append(self.model.encode(self.rollout.observations[part]))
-                with torch.no_grad():
-                    logits, _, state = self.model.decide(kept[-1], state, self.rollout.resets[part])
-                    torch.multinomial(logits[0].softmax(-1), 1)
-        if self.learner.wants_graph:
-            self.rollout.features = torch.cat(kept)
+        state = self.rollout.initial_state
+        with self.algorithm.computing():
+            for observations, episode_starts in zip(self.rollout.observations, self.rollout.episode_starts, strict=True):
+                state = self.algorithm.act(observations, state, episode_starts, self._random).state
 
     def learn(self) -> None:
-        for _ in self.learner.learn(self.rollout):
+        for _ in self.algorithm.updates(self.rollout):
             pass
 
 

@@ -1,7 +1,7 @@
 """What safety costs in training speed: `python benchmarks/safety_cost.py --pairs 5 --seconds 120`.
 
 Runs alternate between the program as it is, with a checkpoint every `--checkpoint-interval` seconds, and the program
-without any of it: no heartbeats and nobody who listens for them, no gate before the shared model, no checkpoint while
+without any of it: no heartbeats and nobody who listens for them, no barrier before the shared model, no checkpoint while
 it runs, no look at whether the weights are sound. For the latter this script puts functions that do nothing in the
 place of those that do it, and then is `main.py`.
 """
@@ -29,16 +29,20 @@ WARM_UP_SECONDS = 15.0
 
 def strip() -> None:
     """Take safety out of the program, in this process; children import this file again and do the same."""
-    from a3g.processes.gate import Gate
     from a3g.processes.heartbeat import HeartbeatMonitor, Heartbeats
-    from a3g.processes.saver import Saver
+    from a3g.runs.barrier import CheckpointBarrier
+    from a3g.runs.saver import Saver
 
     @contextlib.contextmanager
-    def pass_freely(self: Gate, worker: int) -> Iterator[None]:
+    def pass_freely(self: CheckpointBarrier, worker: int) -> Iterator[None]:
         yield
 
     changes: dict[type, dict[str, Any]] = {
-        Gate: {"update": pass_freely, "enter_rollout": lambda self, worker: True, "leave_rollout": lambda self, worker: None},
+        CheckpointBarrier: {
+            "update": pass_freely,
+            "enter_rollout": lambda self, worker: True,
+            "leave_rollout": lambda self, worker: None,
+        },
         Heartbeats: {"beat": lambda self, process: None},
         HeartbeatMonitor: {"timed_out": lambda self, now, timeout: False},
         Saver: {"poll": lambda self, now: None, "check_health": lambda self, now: False},

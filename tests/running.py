@@ -11,7 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from a3g.processes.checkpoint import checkpoints_in
+import torch
+from torch import Tensor
+
+from a3g.files import load_tensors
+from a3g.processes.shared_run import SharedRun
+from a3g.runs.paths import checkpoints_in, worker_path
+from a3g.runs.snapshot import Snapshot
 
 ROOT = Path(__file__).parent.parent
 SUMMARY_KEYS = {
@@ -117,3 +123,19 @@ def summary_of(folder: Path) -> dict[str, Any]:
 
 def newest_checkpoint(folder: Path) -> Path:
     return checkpoints_in(folder)[-1]
+
+
+def snapshot_of(shared: SharedRun) -> Snapshot:
+    """As the launcher makes it."""
+    return Snapshot(shared.model.tensors(), shared.tensors_beside_model())
+
+
+def exact_tensors(checkpoint: Path) -> dict[str, Tensor]:
+    """A checkpoint and the first worker's part of it, to be compared bit for bit, but for how much memory was in use."""
+    tensors, _ = load_tensors(checkpoint, "checkpoint")
+    metrics = tensors["counters.metric_values"]
+    for worker, names in enumerate(tensors["counters.metric_names"]):
+        metrics[worker, [bytes(name.tolist()).rstrip(b"\0") for name in names].index(b"resident_bytes")] = 0
+    tensors["counters.metric_values"] = metrics.view(torch.int64)  # where nothing was written is no number, equal to none
+    state, _ = load_tensors(worker_path(checkpoint, 0), "worker's state")
+    return {**tensors, **state}

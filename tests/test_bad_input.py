@@ -14,15 +14,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from a3g.learning.model import ActorCritic
-from a3g.processes.checkpoint import Progress, checkpoint_path, save_checkpoint
-from a3g.processes.shared import SharedCounters, SharedModel
-from a3g.processes.shared import TestBoard as Board
-from a3g.processes.snapshot import Snapshot
 
 from a3g.config import TrainConfig
 from a3g.files import load_tensors, save_tensors
+from a3g.networks.actor_critic import ActorCritic
+from a3g.processes.shared_run import SharedRun
+from a3g.runs.checkpoint import save_checkpoint
+from a3g.runs.paths import checkpoint_path
+from a3g.runs.progress import Progress
 from a3g.runs.weights import save_weights
+from tests.running import snapshot_of
 
 ROOT = Path(__file__).parent.parent
 ENV = "SuperMarioBros-1-1-v0"
@@ -52,8 +53,8 @@ def damaged_weights(folder: Path) -> None:
 
 def checkpoint(folder: Path) -> Path:
     path = checkpoint_path(folder / "logs" / "run", 1)
-    shared = SharedModel(ActorCritic(SMALL.network_spec()), SMALL)
-    save_checkpoint(path, Snapshot(shared, Board(), SharedCounters(1)).tensors, Progress(), SMALL)
+    shared = SharedRun(ActorCritic(SMALL.network_spec()), SMALL)
+    save_checkpoint(path, snapshot_of(shared).tensors, Progress(), SMALL)
     return path
 
 

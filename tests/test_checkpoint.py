@@ -5,73 +5,62 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from a3g.learning.model import ActorCritic
-from a3g.processes.checkpoint import (
-    Progress,
-    checkpoint_path,
-    checkpoints_in,
-    find_automatically,
-    find_checkpoint,
-    load_checkpoint,
-    load_config,
-    load_progress,
-    newest_good,
-    next_number,
-    prune,
-    save_checkpoint,
-    worker_path,
-)
-from a3g.processes.shared import Count, Gauge, SharedCounters, SharedModel
-from a3g.processes.shared import TestBoard as Board
-from a3g.processes.snapshot import Snapshot, is_sound
 
 from a3g.config import TrainConfig
 from a3g.errors import UserError
 from a3g.files import load_tensors, save_tensors
 from a3g.game.emulators import available_emulators
+from a3g.networks.actor_critic import ActorCritic
+from a3g.processes.counters import Count
 from a3g.processes.launcher import train
+from a3g.processes.parameter_store import SharedMemoryStore
+from a3g.processes.prepare import prepare_run, restore
+from a3g.processes.shared_run import SharedRun
 from a3g.processes.tester import BEST_NAME
-from a3g.processes.worker import Worker
-from a3g.processes.worker_state import load_worker_state
-from a3g.weights import load_weights, save_weights
-from tests.running import SMALL, newest_checkpoint
+from a3g.processes.worker import make_worker
+from a3g.runs.checkpoint import find_automatically, find_checkpoint, load_config, load_progress, newest_good, save_checkpoint
+from a3g.runs.paths import checkpoint_path, checkpoints_in, next_number, prune, worker_path
+from a3g.runs.progress import Progress
+from a3g.runs.scores import GameSettings, Score, StageScore
+from a3g.runs.weights import load_weights, save_weights
+from tests.running import ROOT, SMALL, Start, exact_tensors, newest_checkpoint, snapshot_of, summary_of
 
 
 def config(**options: object) -> TrainConfig:
     defaults = {"network": "conv4", "hidden_size": 8, "workers": 1, "run_name": "test"}
-    return TrainConfig(**{**defaults, **options})  # type: ignore[arg-type]
+    return TrainConfig().with_values({**defaults, **options})  # type: ignore[arg-type]
 
 
-def shared_model(settings: TrainConfig, seed: int) -> SharedModel:
+def shared_run(settings: TrainConfig, seed: int) -> SharedRun:
     torch.manual_seed(seed)
-    return SharedModel(ActorCritic(settings.network_spec()), settings)
+    return SharedRun(ActorCritic(settings.network_spec()), settings)
 
 
-def trained(settings: TrainConfig) -> SharedModel:
-    """A shared model with weights and optimizer state that are nobody's beginning."""
-    shared = shared_model(settings, 1)
-    assert shared.optimizer is not None
+def trained(settings: TrainConfig) -> SharedRun:
+    """With weights and an optimizer's state that are nobody's beginning."""
+    shared = shared_run(settings, 1)
+    model = shared.model
+    assert model.optimizer is not None
     for _ in range(3):
-        shared.weights.grad = torch.randn_like(shared.weights)
-        shared.optimizer.step()
-    shared.observe(torch.full((2, 3, 4, 80, 80), 100, dtype=torch.uint8))
+        model.weights.grad = torch.randn_like(model.weights)
+        model.optimizer.step()
+    model.observe(torch.full((2, 3, 4, 80, 80), 100, dtype=torch.uint8))
     return shared
 
 
-def save(path: Path, settings: TrainConfig, shared: SharedModel | None = None, best: bytes = b"", **progress: int) -> Path:
-    tensors = Snapshot(shared or shared_model(settings, 1), Board(), SharedCounters(settings.workers)).tensors
-    save_checkpoint(path, tensors, Progress(**progress), settings, best)
+def save(path: Path, settings: TrainConfig, shared: SharedRun | None = None, best: bytes = b"", **counts: int) -> Path:
+    """A checkpoint of a run that has counted so much."""
+    shared, progress = shared or shared_run(settings, 1), Progress(**counts)
+    shared.counters.load(progress, {})
+    save_checkpoint(path, snapshot_of(shared).tensors, progress, settings, best)
     return path
-
-
-def load(path: Path, shared: SharedModel, workers: int = 1) -> Progress:
-    return load_checkpoint(path, shared, Board(), SharedCounters(workers))[0]
 
 
 # -- what comes back
@@ -80,56 +69,69 @@ def load(path: Path, shared: SharedModel, workers: int = 1) -> Progress:
 @pytest.mark.parametrize("options", [{}, {"amsgrad": True}, {"optimizer": "RMSprop"}, {"lstm": False}])
 def test_a_run_goes_on_exactly_where_its_checkpoint_was(tmp_path: Path, options: dict[str, object]) -> None:
     """Weights, moments, step count and statistics: the next update after loading is the one that would have been."""
-    settings = config(**options)
-    shared, board, counters = trained(settings), Board(), SharedCounters(2)
-    board.tests.fill_(4)
-    board.best_cleared[2] = 1
-    counters.counts[:, Count.AGENT_STEPS] = torch.tensor([300, 200])
+    settings = config(workers=2, **options)
+    shared = trained(settings)
+    counters, results = shared.counters, shared.results
+    results.tests.fill_(4)
+    results.best_cleared[2] = 1
+    counters.counts[:, Count.AGENT_STEPS] = torch.tensor([300, 200, 500])  # the last: of earlier starts
+    counters.counts[1] += torch.tensor([0, 9, 7, 1])
     counters.stages[1, 3] = 5.0
+    counters.metrics.write(0, {"entropy": 1.5, "staleness": 0.25})
     progress = Progress(agent_steps=1000, updates=9, episodes=7, skipped_updates=1, restarts=2, resumed=1, seconds=12.5)
     path = checkpoint_path(tmp_path, 1)
-    save_checkpoint(path, Snapshot(shared, board, counters).tensors, progress, settings, b"the best weights")
+    save_checkpoint(path, snapshot_of(shared).tensors, progress, settings, b"the best weights")
     assert load_progress(path) == progress
 
-    other, other_board, other_counters = shared_model(settings, 2), Board(), SharedCounters(2)
-    found, best = load_checkpoint(path, other, other_board, other_counters)
-    assert found == dataclasses.replace(progress, agent_steps=500)  # the rest is in the workers' rows
-    assert best == b"the best weights"
-    assert torch.equal(other_counters.counts, counters.counts)
-    assert torch.equal(other_counters.stages, counters.stages)
-    for ours, theirs in zip(vars(board).values(), vars(other_board).values(), strict=True):
+    other = shared_run(settings, 2)
+    assert restore(other, path) == (b"the best weights", progress.saved_at)
+    found = other.counters.progress()
+    assert dataclasses.replace(found, saved_at=0.0) == dataclasses.replace(progress, resumed=2)
+    assert other.counters.metrics.read(0) == {"entropy": 1.5, "staleness": 0.25}
+    assert torch.equal(other.counters.counts, counters.counts)
+    assert torch.equal(other.counters.stages, counters.stages)
+    for ours, theirs in zip(results.tensors().values(), other.results.tensors().values(), strict=True):
         assert torch.equal(ours, theirs)
         assert theirs.is_shared()
-    assert torch.equal(shared.input_statistics, other.input_statistics)
-    gradient = torch.randn_like(shared.weights)
-    for each in (shared, other):
+    assert torch.equal(shared.model.input_statistics, other.model.input_statistics)
+    gradient = torch.randn_like(shared.model.weights)
+    for each in (shared.model, other.model):
         assert each.optimizer is not None
         assert each.weights.is_shared()
         assert all(tensor.is_shared() for tensor in each.optimizer.state[each.weights].values())
         each.weights.grad = gradient.clone()
         each.optimizer.step()
-    assert torch.equal(shared.weights, other.weights)
+    assert torch.equal(shared.model.weights, other.model.weights)
+
+
+def test_every_stage_has_to_be_cleared_again_after_a_resume(tmp_path: Path) -> None:
+    """Stages and settings may have changed."""
+    shared = shared_run(config(), 1)
+    shared.results.cleared_all.fill_(1)
+    other = shared_run(config(), 2)
+    restore(other, save(checkpoint_path(tmp_path, 1), config(), shared))
+    assert not other.results.cleared_all
 
 
 def test_with_another_number_of_workers_the_sums_go_on(tmp_path: Path) -> None:
-    settings, counters = config(), SharedCounters(2)
-    counters.counts[:, Count.AGENT_STEPS] = 50
+    shared = shared_run(config(workers=2), 1)
+    shared.counters.counts[:, Count.AGENT_STEPS] = 50
+    shared.counters.metrics.write(0, {"entropy": 1.5})
     path = checkpoint_path(tmp_path, 1)
-    tensors = Snapshot(shared_model(settings, 1), Board(), counters).tensors
-    save_checkpoint(path, tensors, Progress(agent_steps=100), settings)
-    other = SharedCounters(3)
-    progress, _ = load_checkpoint(path, shared_model(settings, 2), Board(), other)
-    assert progress.agent_steps == 100
-    assert not other.counts.any()
+    save_checkpoint(path, snapshot_of(shared).tensors, Progress(agent_steps=150, updates=7), config(workers=2))
+    other = shared_run(config(workers=3), 2)
+    restore(other, path)
+    assert (other.counters.agent_steps, other.counters.total(Count.UPDATES)) == (150, 7)
+    assert not other.counters.counts[:3].any()  # nothing of it is any present worker's
+    assert other.counters.metrics.by_name() == {}
 
 
 def test_a_checkpoint_without_a_shared_optimizer(tmp_path: Path) -> None:
     settings = config(shared_optimizer=False)
-    shared = shared_model(settings, 1)
-    assert shared.optimizer is None
-    other = shared_model(settings, 2)
-    load(save(checkpoint_path(tmp_path, 1), settings, shared), other)
-    assert torch.equal(shared.weights, other.weights)
+    shared, other = shared_run(settings, 1), shared_run(settings, 2)
+    assert shared.model.optimizer is None
+    restore(other, save(checkpoint_path(tmp_path, 1), settings, shared))
+    assert torch.equal(shared.model.weights, other.model.weights)
 
 
 def test_the_settings_come_back(tmp_path: Path) -> None:
@@ -154,11 +156,11 @@ def test_the_settings_come_back(tmp_path: Path) -> None:
 )
 def test_a_checkpoint_of_another_network_or_optimizer_changes_nothing(tmp_path: Path, other: dict[str, object]) -> None:
     path = save(checkpoint_path(tmp_path, 1), config())
-    shared = shared_model(config(**other), 2)
-    before = shared.weights.detach().clone()
+    shared = shared_run(config(**other), 2)
+    before = shared.model.weights.detach().clone()
     with pytest.raises(UserError, match="another network or optimizer"):
-        load(path, shared)
-    assert torch.equal(shared.weights.detach(), before)
+        restore(shared, path)
+    assert torch.equal(shared.model.weights.detach(), before)
 
 
 def test_a_damaged_checkpoint_changes_nothing(tmp_path: Path) -> None:
@@ -167,13 +169,13 @@ def test_a_damaged_checkpoint_changes_nothing(tmp_path: Path) -> None:
     data = path.read_bytes()
     for damaged in (data[: len(data) // 2], data[:-1], data[:-9] + bytes([data[-9] ^ 1]) + data[-8:], b""):
         path.write_bytes(damaged)
-        shared = shared_model(settings, 2)
-        before = shared.weights.detach().clone()
+        shared = shared_run(settings, 2)
+        before = shared.model.weights.detach().clone()
         with pytest.raises(UserError, match="damaged"):
-            load(path, shared)
+            restore(shared, path)
         with pytest.raises(UserError, match="damaged"):
             load_config(path)
-        assert torch.equal(shared.weights.detach(), before)
+        assert torch.equal(shared.model.weights.detach(), before)
 
 
 @pytest.mark.parametrize(
@@ -194,7 +196,7 @@ def test_a_checkpoint_without_readable_books(tmp_path: Path, metadata: dict[str,
     tensors, _ = load_tensors(path, "checkpoint")
     save_tensors(path, tensors, metadata)
     with pytest.raises(UserError, match=f"no readable {missing}"):
-        load(path, shared_model(settings, 2))
+        restore(shared_run(settings, 2), path)
 
 
 @pytest.mark.parametrize(
@@ -225,19 +227,19 @@ def test_settings_that_make_no_sense(tmp_path: Path, values: dict[str, Any]) -> 
 
 
 def test_a_checkpoint_of_damaged_weights_is_of_no_use(tmp_path: Path) -> None:
-    shared = shared_model(config(), 1)
+    shared = shared_run(config(), 1)
     with torch.no_grad():
-        shared.weights[5] = float("nan")
+        shared.model.weights[5] = float("nan")
     path = save(checkpoint_path(tmp_path, 1), config(), shared)
     with pytest.raises(UserError, match="not finite"):
-        load(path, shared_model(config(), 2))
+        restore(shared_run(config(), 2), path)
 
 
 def test_weights_are_no_checkpoint_and_the_other_way_round(tmp_path: Path) -> None:
     settings, path = config(), tmp_path / "weights.safetensors"
     save_weights(path, ActorCritic(settings.network_spec()), "SuperMarioBros-v0", settings.game_options(), 1)
     with pytest.raises(UserError, match="another network or optimizer"):
-        load(path, shared_model(settings, 1))
+        restore(shared_run(settings, 1), path)
     with pytest.raises(UserError, match="no usable description"):
         load_weights(save(checkpoint_path(tmp_path, 1), settings))
 
@@ -325,7 +327,7 @@ def test_a_checkpoint_written_while_the_next_launcher_waits_is_not_lost(
         run = prepare.prepare_run(settings)
         run.close()
         assert run.resumed_from == checkpoint_path(folder, 2)
-        assert run.earlier.agent_steps == 2
+        assert run.shared.counters.agent_steps == 2
         return 0
 
     monkeypatch.setattr(prepare, "_lock", lock_late)
@@ -345,13 +347,41 @@ def test_resume_auto_takes_the_named_run_or_the_newest_of_its_environment(tmp_pa
     assert find_automatically(dataclasses.replace(settings, run_name="unknown"), print) is None
 
 
+FIRST_VERSION = ROOT / "tests" / "data" / "checkpoint-first-version.safetensors"
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_checkpoint_of_the_first_version_goes_on(tmp_path: Path, workers: int, start: Start) -> None:
+    """Written by 0.1.0 with two workers: its counters have a row for each worker and none beside them."""
+    before, metadata = load_tensors(FIRST_VERSION, "checkpoint")
+    assert len(before["counters.counts"]) == 2
+    assert json.loads(metadata["config"])["workers"] == 2
+    assert load_progress(FIRST_VERSION).agent_steps == int(before["counters.counts"][:, 0].sum()) == 1056
+    path = checkpoint_path(tmp_path / "logs" / "run", 2)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(FIRST_VERSION.read_bytes())
+    command = [sys.executable, "main.py", "--log-dir", str(tmp_path / "logs"), "--save-model-dir", str(tmp_path / "models")]
+    start([*command, "--resume", "run", "--workers", str(workers), "--total-steps", "1120"]).finish(0)
+    folder = tmp_path / "logs" / "run"
+    summary = summary_of(folder)
+    assert 1120 <= summary["agent_steps"] < 1120 + workers * 32
+    assert summary["updates"] == 33 + (summary["agent_steps"] - 1056) // 32
+    assert summary["episodes"] >= 75
+    assert summary["seconds"] > 40
+    assert load_progress(newest_checkpoint(folder)).resumed == 1
+    after, _ = load_tensors(newest_checkpoint(folder), "checkpoint")
+    assert int(after["optimizer.step"]) == int(before["optimizer.step"]) + summary["updates"] - 33
+    assert not torch.equal(after["model.weights"], before["model.weights"])
+    assert (folder / BEST_NAME).exists()
+
+
 # -- as if it had never stopped
 
 
 SERIAL = {**SMALL, "workers": 1, "serial": True, "time_per_stage": 2, "noop_max": 4}
 EXACT: dict[str, dict[str, Any]] = {
     "a3c with LSTM, sticky actions": {"sticky_actions": 0.2},
-    "ppo, measured statistics": {"loss": "ppo", "minibatches": 2, "epochs": 2, "load_rms_stats": False, "lstm": False},
+    "ppo, measured statistics": {"algorithm": "ppo", "minibatches": 2, "epochs": 2, "load_rms_stats": False, "lstm": False},
     "RMSprop, two-frame maximum": {"optimizer": "RMSprop", "two_frame_max": True, "precision": "float32"},
     "AMSGrad of its own": {"amsgrad": True, "shared_optimizer": False},
     "whole game": {"env": "SuperMarioBros-v0", "lanes": 2},
@@ -362,20 +392,12 @@ EXACT: dict[str, dict[str, Any]] = {
 }
 
 
-def everything(folder: Path) -> dict[str, torch.Tensor]:
-    """All that a run's newest checkpoint holds, but for how much memory was in use."""
-    tensors, _ = load_tensors(newest_checkpoint(folder), "checkpoint")
-    tensors["counters.gauges"][:, Gauge.RESIDENT_BYTES] = 0
-    state, _ = load_tensors(worker_path(newest_checkpoint(folder), 0), "worker's state")
-    return {**tensors, **state}
-
-
 @pytest.mark.parametrize("options", EXACT.values(), ids=EXACT)
 def test_training_stopped_and_resumed_is_training_never_stopped(tmp_path: Path, options: dict[str, Any]) -> None:
     """Bit for bit: weights, optimizer, counters, games, randomness. With a stop in the middle of episodes, and another."""
     if options.get("emulator", "native") not in available_emulators():
         pytest.skip("the engine is not installed here")
-    settings = TrainConfig(**{**SERIAL, **options, "log_dir": tmp_path, "save_model_dir": tmp_path / "models"})
+    settings = TrainConfig().with_values({**SERIAL, **options, "log_dir": tmp_path, "save_model_dir": tmp_path / "models"})
     rollout = settings.lanes * settings.num_steps
     goals = [3 * rollout, 4 * rollout, 9 * rollout]
     assert train(dataclasses.replace(settings, run_name="whole", total_steps=goals[-1])) == 0
@@ -383,7 +405,7 @@ def test_training_stopped_and_resumed_is_training_never_stopped(tmp_path: Path, 
         part = dataclasses.replace(settings, run_name="" if i else "parts", total_steps=goal)
         part = dataclasses.replace(part, resume=str(newest_checkpoint(tmp_path / "parts")) if i else "")
         assert train(part) == 0
-    whole, parts = everything(tmp_path / "whole"), everything(tmp_path / "parts")
+    whole, parts = exact_tensors(newest_checkpoint(tmp_path / "whole")), exact_tensors(newest_checkpoint(tmp_path / "parts"))
     if settings.emulator == "fceumm":  # its states hold addresses of its own memory too, which are never the same
         del whole["collector.env.consoles"], parts["collector.env.consoles"]
     assert whole.keys() == parts.keys()
@@ -395,7 +417,9 @@ def test_training_stopped_and_resumed_is_training_never_stopped(tmp_path: Path, 
 
 
 def test_without_the_workers_part_it_begins_new_games_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    settings = TrainConfig(**{**SERIAL, "log_dir": tmp_path, "save_model_dir": tmp_path, "run_name": "run", "total_steps": 64})
+    settings = TrainConfig().with_values(
+        {**SERIAL, "log_dir": tmp_path, "save_model_dir": tmp_path, "run_name": "run", "total_steps": 64}
+    )
     assert train(settings) == 0
     again = dataclasses.replace(settings, run_name="", resume=str(newest_checkpoint(tmp_path / "run")), total_steps=96)
     path = worker_path(newest_checkpoint(tmp_path / "run"), 0)
@@ -410,7 +434,9 @@ def test_without_the_workers_part_it_begins_new_games_and_says_so(tmp_path: Path
 
 def test_the_best_weights_come_back_with_a_checkpoint(tmp_path: Path) -> None:
     """Into a run under a new name, and in place of a file that was lost or spoilt; never in place of better ones."""
-    settings = TrainConfig(**{**SERIAL, "log_dir": tmp_path, "save_model_dir": tmp_path, "run_name": "run", "total_steps": 32})
+    settings = TrainConfig().with_values(
+        {**SERIAL, "log_dir": tmp_path, "save_model_dir": tmp_path, "run_name": "run", "total_steps": 32}
+    )
     folder = tmp_path / "run"
     model = ActorCritic(settings.network_spec())
 
@@ -446,15 +472,22 @@ def progress_of(path: Path) -> float:
 @pytest.mark.parametrize("changed", [{"env": "SuperMarioBros-1-2-v0"}, {"env": "SuperMarioBros-v0"}, {"sticky_actions": 0.1}])
 def test_a_run_that_plays_something_else_does_not_take_over_what_was_best(tmp_path: Path, changed: dict[str, Any]) -> None:
     """Regression: a run resumed with another --env kept the old stage's best, in its folder and in summary.json."""
-    settings = TrainConfig(**{**SERIAL, "log_dir": tmp_path, "save_model_dir": tmp_path, "run_name": "run", "total_steps": 32})
+    settings = TrainConfig().with_values(
+        {**SERIAL, "log_dir": tmp_path, "save_model_dir": tmp_path, "run_name": "run", "total_steps": 32}
+    )
     assert train(settings) == 0
     score = Score({"1-1": StageScore(5, 5, 3000.0)}, GameSettings.of(settings.game_options()), 0.9, 1)
     folder = tmp_path / "run"
-    shared, board = SharedModel(ActorCritic(settings.network_spec()), settings), Board()
-    board.best_cleared[0] = 1
+    shared = SharedRun(ActorCritic(settings.network_spec()), settings)
+    shared.results.best_cleared[0] = 1
     save_weights(folder / BEST_NAME, ActorCritic(settings.network_spec()), settings.env, settings.game_options(), 1, score)
-    tensors = Snapshot(shared, board, SharedCounters(1)).tensors
-    save_checkpoint(checkpoint_path(folder, 9), tensors, Progress(agent_steps=32), settings, (folder / BEST_NAME).read_bytes())
+    save_checkpoint(
+        checkpoint_path(folder, 9),
+        snapshot_of(shared).tensors,
+        Progress(agent_steps=32),
+        settings,
+        (folder / BEST_NAME).read_bytes(),
+    )
 
     again = dataclasses.replace(settings, resume=str(folder), total_steps=33)
     assert train(dataclasses.replace(again, run_name="same")) == 0
@@ -467,9 +500,7 @@ def test_a_run_that_plays_something_else_does_not_take_over_what_was_best(tmp_pa
 
 
 def test_two_launchers_do_not_work_in_one_folder(tmp_path: Path) -> None:
-    from a3g.processes.prepare import prepare_run
-
-    settings = TrainConfig(**{**SERIAL, "log_dir": tmp_path, "save_model_dir": tmp_path, "run_name": "run"})
+    settings = TrainConfig().with_values({**SERIAL, "log_dir": tmp_path, "save_model_dir": tmp_path, "run_name": "run"})
     run = prepare_run(settings)
     with pytest.raises(UserError, match="is going on in another process"):
         prepare_run(settings)
@@ -478,7 +509,9 @@ def test_two_launchers_do_not_work_in_one_folder(tmp_path: Path) -> None:
 
 
 def test_a_clock_that_is_set_back_spoils_no_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = TrainConfig(**{**SERIAL, "log_dir": tmp_path, "save_model_dir": tmp_path, "run_name": "run", "total_steps": 32})
+    settings = TrainConfig().with_values(
+        {**SERIAL, "log_dir": tmp_path, "save_model_dir": tmp_path, "run_name": "run", "total_steps": 32}
+    )
     clock = itertools.count(2e9, -1000.0)
     monkeypatch.setattr(time, "time", lambda: next(clock))
     assert train(settings) == 0
@@ -488,42 +521,45 @@ def test_a_clock_that_is_set_back_spoils_no_checkpoint(tmp_path: Path, monkeypat
 def test_a_snapshot_is_never_of_damaged_weights() -> None:
     """Damage may arrive between a look at the shared weights and the copy."""
     shared = trained(config())
-    snapshot, before = Snapshot(shared, Board(), SharedCounters(1)), shared.weights.detach().clone()
-    shared.weights.detach()[5] = float("nan")
+    weights = shared.model.weights.detach()
+    snapshot, before = snapshot_of(shared), weights.clone()
+    weights[5] = float("nan")
     assert not snapshot.take()
-    snapshot.put_back()
-    assert torch.equal(shared.weights.detach(), before)
-    shared.weights.detach()[5] = 3.0
+    snapshot.restore()
+    assert torch.equal(weights, before)
+    weights[5] = 3.0
     assert snapshot.take()
     assert snapshot.tensors["model.weights"][5] == 3.0
 
 
 def test_damage_is_seen_in_weights_moments_and_statistics() -> None:
-    for name in ("weights", "exp_avg", "exp_avg_sq", "statistics"):
+    for name in ("model.weights", "optimizer.exp_avg", "optimizer.exp_avg_sq", "model.input_statistics"):
         for damage in (float("nan"), float("inf"), float("-inf")):
             shared = trained(config())
-            assert is_sound(shared)
-            assert shared.optimizer is not None
-            tensors = {**shared.optimizer.state[shared.weights], "weights": shared.weights.detach()}
-            tensors.get(name, shared.input_statistics)[-1] = damage
-            assert not is_sound(shared), (name, damage)
+            snapshot = snapshot_of(shared)
+            assert snapshot.source_is_sound
+            shared.model.tensors()[name][-1] = damage
+            assert not snapshot.source_is_sound, (name, damage)
 
 
 def test_a_changed_game_keeps_the_workers_own_optimizer_state(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Regression: with `-so False`, any changed game option threw Adam's state away, without a word about it."""
     base = {"log_dir": tmp_path, "save_model_dir": tmp_path, "run_name": "run", "shared_optimizer": False}
-    settings = TrainConfig(**{**SERIAL, **base, "total_steps": 64})
+    settings = TrainConfig().with_values({**SERIAL, **base, "total_steps": 64})
     assert train(settings) == 0
     path = worker_path(newest_checkpoint(tmp_path / "run"), 0)
     saved, _ = load_tensors(path, "worker's state")
-    for options, lost in (({"sticky_actions": 0.25}, ""), ({"optimizer": "RMSprop"}, ", and the state of its RMSprop is lost")):
+    for options, lost in (({"sticky_actions": 0.25}, False), ({"optimizer": "RMSprop", "sticky_actions": 0.25}, True)):
         changed = dataclasses.replace(settings, **options)
-        shared = SharedModel(ActorCritic(changed.network_spec()), changed)
-        worker = Worker(0, changed, shared, SharedCounters(1), torch.device("cpu"))
-        with pytest.raises(UserError, match=f"not those of the settings now{lost}\\.$"):
-            load_worker_state(path, worker)
+        shared = SharedRun(ActorCritic(changed.network_spec()), changed)
+        worker = make_worker(0, changed, shared, torch.device("cpu"))
+        capsys.readouterr()
+        with pytest.raises(UserError, match=r"not those of the settings now\.$"):
+            worker.resume(path)
+        assert ("begins with a new optimizer state" in capsys.readouterr().out) is lost
         if not lost:
-            own = worker.optimizer.state[shared.weights]
+            assert isinstance(worker.store, SharedMemoryStore)
+            own = worker.store.optimizer.state[shared.model.weights]
             assert float(own["step"]) > 0
             assert own.keys() == {"step", "exp_avg", "exp_avg_sq"}
             for name, tensor in own.items():
@@ -532,7 +568,9 @@ def test_a_changed_game_keeps_the_workers_own_optimizer_state(tmp_path: Path, ca
 
 def test_serial_training_stops_when_its_minutes_are_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Regression: `--serial` ignored `--max-minutes`. And going on from it, what changed is said."""
-    settings = TrainConfig(**{**SERIAL, "log_dir": tmp_path, "save_model_dir": tmp_path, "run_name": "run", "total_steps": 0})
+    settings = TrainConfig().with_values(
+        {**SERIAL, "log_dir": tmp_path, "save_model_dir": tmp_path, "run_name": "run", "total_steps": 0}
+    )
     assert train(dataclasses.replace(settings, max_minutes=1e-9)) == 0
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["exit_reason"] == "max_minutes 1e-09 reached"
     again = {"run_name": "", "resume": str(newest_checkpoint(tmp_path / "run")), "total_steps": 1, "max_minutes": 0.0}

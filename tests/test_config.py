@@ -18,12 +18,12 @@ import pytest
 import torch
 
 from a3g.command_line import parse_eval, parse_train
-from a3g.config_json import describe_changes, to_json, train_config_from_json
 from a3g.config import EvalConfig, TrainConfig
+from a3g.config_json import describe_changes, to_json, train_config_from_json
 from a3g.cores import cgroup_cores
 from a3g.errors import UserError
 from a3g.game.stages import STAGES, Stage
-from a3g.learning.model import ActorCritic
+from a3g.networks.actor_critic import ActorCritic
 from a3g.presets import PRESETS
 from a3g.processes.memory_estimate import WORKER_BYTES, check_memory, estimate_memory
 from a3g.processes.run_description import describe_run
@@ -106,7 +106,13 @@ def test_gym_eval_takes_every_flag_of_the_original_a3g(flag: tuple[str, str, lis
 
 def test_the_original_a3gs_defaults_hold_where_none_is_better() -> None:
     config = TrainConfig()
-    assert (config.lr, config.gamma, config.tau, config.entropy_coef, config.value_coef) == (1e-4, 0.99, 1.0, 0.01, 0.5)
+    assert (config.lr, config.gamma, config.options.tau, config.options.entropy_coef, config.options.value_coef) == (
+        1e-4,
+        0.99,
+        1.0,
+        0.01,
+        0.5,
+    )
     assert (config.seed, config.num_steps, config.max_episode_length, config.env) == (1, 20, 100_000, "SuperMarioBros-v0")
     assert (config.optimizer, config.adam_eps, config.amsgrad, config.shared_optimizer) == ("Adam", 1e-3, False, True)
     assert (config.skip_rate, config.hidden_size, config.time_per_stage, config.max_grad_norm) == (4, 512, 300, 0.0)
@@ -338,7 +344,7 @@ def test_what_is_no_option_or_no_value_ends_with_code_2(arguments: str, capsys: 
     "config",
     [
         TrainConfig(),
-        TrainConfig(**PRESETS["quick"][1]),
+        TrainConfig().with_values(PRESETS["quick"][1]),
         TrainConfig(gpu_ids=(2, 0), log_dir=Path("a/b"), run_name="x", train_stages=True, lr=1e-9, shared_optimizer=False),
     ],
 )
@@ -450,7 +456,7 @@ def test_what_cannot_fit_into_memory_is_refused_with_the_estimate() -> None:
         with pytest.raises(
             UserError, match=r"needs [\d,.]+ GB of memory at the least \(.*\), and [\d,.]+ GB are free"
         ) as caught:
-            check_memory(TrainConfig(**options))
+            check_memory(TrainConfig().with_values(options))
         assert_one_sentence(str(caught.value))
     check_memory(TrainConfig(workers=1, lanes=1, network="conv4", hidden_size=16))
 

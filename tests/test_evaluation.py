@@ -10,11 +10,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from a3g.processes.evaluation import Evaluator, PlannedEpisode
+from a3g.algorithms.a3c import A3C
 from a3g.game.emulators import available_emulators, make_emulator
 from a3g.game.lane import GameOptions, Lane, StartStates
 from a3g.game.stages import STAGES, Stage
-from a3g.learning.model import ActorCritic, NetworkSpec
+from a3g.network_spec import NetworkSpec
+from a3g.networks.actor_critic import ActorCritic
+from a3g.processes.evaluation import Evaluator, PlannedEpisode
 from a3g.runs.scores import EpisodeResult
 from a3g.runs.weights import load_weights
 
@@ -56,7 +58,7 @@ def test_an_episode_depends_on_its_seed_alone(engine: str) -> None:
     options = GameOptions(sticky_actions=0.25, max_episode_length=40 if engine == "nes-py" else 60, time_per_stage=8)
     model = load_weights(SHIPPED).build()
     episodes: list[PlannedEpisode] = [(STAGES[i % 5], 7 + i) for i in range(3 if engine == "nes-py" else 20)]
-    evaluator = Evaluator(engine, options)
+    evaluator = Evaluator(A3C, engine, options)
     together = evaluator.play(model, episodes)
     assert [result.seed for result in together] == [seed for _, seed in episodes]
     frames: list[int] = []
@@ -87,7 +89,7 @@ class Recording(ActorCritic):
 def test_every_life_of_the_whole_game_begins_as_in_training(watched: bool) -> None:
     """Regression: a life and a stage began with the pictures and the LSTM state of the one before."""
     model = Recording(action=3)  # runs into the first enemy
-    evaluator = Evaluator("auto", GameOptions(noop_max=0))
+    evaluator = Evaluator(A3C, "auto", GameOptions(noop_max=0))
     (result,) = evaluator.play(model, [(None, 1)], on_frame=(lambda index: None) if watched else None)
     evaluator.close()
     starts = [step for step, (_, _, begins) in enumerate(model.shown) if begins[0]]
@@ -102,12 +104,12 @@ def test_every_life_of_the_whole_game_begins_as_in_training(watched: bool) -> No
 def test_a_whole_game_cut_off_on_a_cleared_stage_is_not_cleared() -> None:
     """Regression: "1 of 1, 100%" after 1-1 alone."""
     weights = load_weights(SHIPPED)
-    evaluator = Evaluator("auto", weights.game)
+    evaluator = Evaluator(A3C, "auto", weights.game)
     model = weights.build()
     single = next(
         result for seed in range(1, 9) for result in evaluator.play(model, [(STAGE_1_1, seed)]) if result.stages_cleared
     )
-    cut = Evaluator("auto", dataclasses.replace(weights.game, max_episode_length=single.agent_steps))
+    cut = Evaluator(A3C, "auto", dataclasses.replace(weights.game, max_episode_length=single.agent_steps))
     (whole,) = cut.play(model, [(None, single.seed)])
     evaluator.close()
     cut.close()
@@ -116,7 +118,7 @@ def test_a_whole_game_cut_off_on_a_cleared_stage_is_not_cleared() -> None:
 
 
 def test_an_evaluation_told_to_stop_returns_what_has_ended(model: ActorCritic) -> None:
-    evaluator = Evaluator("auto", GameOptions(max_episode_length=5))
+    evaluator = Evaluator(A3C, "auto", GameOptions(max_episode_length=5))
     ended: list[int] = []
     results = evaluator.play(
         model, ((stage, 1) for stage in STAGES), on_result=lambda index, result: ended.append(index), stop=lambda: bool(ended)

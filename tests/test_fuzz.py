@@ -17,21 +17,21 @@ from typing import Any
 
 import pytest
 import torch
-from a3g.learning.model import ActorCritic
-from a3g.processes.checkpoint import Progress, load_checkpoint, load_config, save_checkpoint
-from a3g.processes.shared import SharedCounters, SharedModel
-from a3g.processes.shared import TestBoard as Board
-from a3g.processes.snapshot import Snapshot
-from a3g.processes.worker_state import load_worker_state, save_worker_state, worker_state
 from torch import Tensor
 
 from a3g.config import TrainConfig
 from a3g.errors import UserError
 from a3g.files import MAX_HEADER_BYTES, load_tensors, save_tensors
-from a3g.processes.worker import Worker
-from a3g.processes.worker_state import load_worker_state, save_worker_state, worker_state
+from a3g.networks.actor_critic import ActorCritic
+from a3g.processes.prepare import restore
+from a3g.processes.shared_run import SharedRun
+from a3g.processes.worker import make_worker
+from a3g.runs.checkpoint import load_config, save_checkpoint
+from a3g.runs.progress import Progress
 from a3g.runs.scores import GameSettings, Score, StageScore
 from a3g.runs.weights import load_weights, save_weights
+from a3g.runs.worker_state import load_worker_state, save_worker_state
+from tests.running import snapshot_of
 
 CONFIG = TrainConfig(
     env="SuperMarioBros-1-1-v0", network="conv4", hidden_size=4, lstm=False, workers=1, lanes=1, num_steps=1, run_name="run"
@@ -56,16 +56,15 @@ class Kind:
         self.path = folder / name
         self.read: Callable[[Path], object] = read_weights
         model = ActorCritic(CONFIG.network_spec())
-        shared, counters = SharedModel(model, CONFIG), SharedCounters(1)
+        shared, cpu = SharedRun(model, CONFIG), torch.device("cpu")
         if name == "weights":
             save_weights(self.path, model, CONFIG.env, CONFIG.game_options(), 5, SCORE)
         elif name == "checkpoint":
-            save_checkpoint(self.path, Snapshot(shared, Board(), counters).tensors, Progress(), CONFIG, b"best")
-            self.read = lambda path: (load_config(path), load_checkpoint(path, shared, Board(), counters))
+            save_checkpoint(self.path, snapshot_of(shared).tensors, Progress(), CONFIG, b"best")
+            self.read = lambda path: (load_config(path), restore(shared, path))
         else:
-            worker = Worker(0, CONFIG, shared, counters, torch.device("cpu"))
-            save_worker_state(self.path, worker, worker_state(worker))
-            self.read = lambda path: load_worker_state(path, worker)
+            save_worker_state(self.path, make_worker(0, CONFIG, shared, cpu).state_dict(), CONFIG, 0, cpu)
+            self.read = lambda path: load_worker_state(path, CONFIG, 0, cpu)
         self.good = self.path.read_bytes()
 
 

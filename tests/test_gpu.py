@@ -16,20 +16,21 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from a3g.learning.cuda_graph import Graphed
-from a3g.learning.flat import FlatModel
-from a3g.learning.group_collector import GroupCollector, lane_groups
-from a3g.learning.host_memory import Registration, host_zeros
-from a3g.learning.learner import Learner
-from a3g.learning.model import ActorCritic, NetworkSpec
-from a3g.learning.precision import autocast, fresh_autocast, prepare_gpu_arithmetic, resolve_precision
-from a3g.learning.rollout import Collector, Rollout
-from a3g.processes.crossing import Crossing
 from torch import Tensor, multiprocessing
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import environment
+from a3g.accelerator.cuda_graph import Graphed
+from a3g.accelerator.pinned_memory import Registration, host_zeros
+from a3g.accelerator.precision import autocast, fresh_autocast, prepare_gpu_arithmetic, resolve_precision
+from a3g.accelerator.transfer import GradientTransfer
+from a3g.algorithms import actor_critic
+from a3g.algorithms.a3c import A3C
 from a3g.config import TrainConfig
+from a3g.experience.collector import Collector
+from a3g.experience.double_buffered_collector import DoubleBufferedCollector
+from a3g.experience.make import lane_groups
+from a3g.experience.rollout import Rollout
 from a3g.game.emulators import resolve_emulator
 from a3g.game.lane import GameOptions
 from a3g.game.stages import STAGES, Stage
@@ -37,10 +38,11 @@ from a3g.game.vector import lane_seeds
 from a3g.networks.shared_optim import to_shared_memory
 from a3g.processes.process import describe_gpus, prepare_device
 from a3g.reporting.metrics import read_curve
+from tests.learning import CPU, make_rollout, make_small, on_cpu, tensors_of
 
 aten = torch.ops.aten
 ROOT = Path(__file__).parent.parent
-CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
+GPU = torch.device("cuda", 0)
 LANES, GAMMA = 4, 0.9
 RUN_RIGHT = 3  # in the a3g action set: right and B
 TIMEOUTS = GameOptions(time_per_stage=2, noop_max=4)
@@ -59,53 +61,53 @@ def exact_products() -> None:
     prepare_gpu_arithmetic("float32")
 
 
-def make_model(options: GameOptions, device: torch.device = CPU, lstm: bool = True, certain: bool = False) -> ActorCritic:
-    """A small network; if `certain`, one that always takes the same action."""
+@pytest.fixture(autouse=True)
+def sampling_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the CPU too."""
+    monkeypatch.setattr(actor_critic, "sample_actions", actor_critic.sample_without_cpu)
+
+
+def make_policy(device: torch.device = CPU, lstm: bool = True, certain: bool = False, precision: str = "float32") -> A3C:
+    """With a small network; if `certain`, one that always takes the same action."""
     torch.manual_seed(0)
-    model = ActorCritic(NetworkSpec("conv4", options.observation_shape, options.num_actions, 16, lstm))
+    settings = {"network": "conv4", "hidden_size": 16, "lstm": lstm, "lanes": LANES, "precision": precision}
+    policy = A3C(TrainConfig().with_values({**settings, "keep_activations": False}), device)
     if certain:
         with torch.no_grad():
-            model.actor.bias[RUN_RIGHT] = 1e4
-    return model.to(device)
+            policy.model.actor.bias[RUN_RIGHT] = 1e4
+    return policy
 
 
 def play(
-    model: ActorCritic,
+    policy: A3C,
     options: GameOptions,
     parts: int,
     rollouts: int = 5,
     num_steps: int = 6,
     **settings: Any,
 ) -> list[Rollout]:
-    """Rollouts of a GroupCollector, copied to the CPU, since the collector uses its tensors again."""
-    device = model.input_mean.device
+    """Rollouts of a DoubleBufferedCollector, copied to the CPU, since the collector uses its tensors again."""
     envs = environment.vector_env_parts(PLAYED, LANES, parts, options, seed=5, copy=False)
-    collector = GroupCollector(model, envs, num_steps, GAMMA, device, seed=5, **settings)
-    played = [on_cpu(collector.collect(model)) for _ in range(rollouts)]
-    for env in envs:
-        env.close()
+    collector = DoubleBufferedCollector(policy, envs, num_steps, GAMMA, seed=5, **settings)
+    played = [on_cpu(collector.collect()) for _ in range(rollouts)]
+    collector.close()
     return played
 
 
-def play_plainly(model: ActorCritic, options: GameOptions, rollouts: int = 5, num_steps: int = 6) -> list[Rollout]:
-    env = environment.vector_env(PLAYED, LANES, options, seed=5, copy=False)
-    collector = Collector(env, num_steps, GAMMA, CPU, seed=5)
-    played = [on_cpu(collector.collect(model)) for _ in range(rollouts)]
-    env.close()
+def play_plainly(policy: A3C, options: GameOptions, rollouts: int = 5, num_steps: int = 6) -> list[Rollout]:
+    collector = Collector(policy, environment.vector_env(PLAYED, LANES, options, seed=5, copy=False), num_steps, GAMMA, seed=5)
+    played = [on_cpu(collector.collect()) for _ in range(rollouts)]
+    collector.close()
     return played
-
-
-def on_cpu(rollout: Rollout) -> Rollout:
-    values = {name: getattr(rollout, name) for name in Rollout.__slots__}
-    return Rollout(**{name: value.to(CPU, copy=True) if isinstance(value, Tensor) else value for name, value in values.items()})
 
 
 def assert_alike(found: Sequence[Rollout], expected: Sequence[Rollout], tolerance: float = 1e-5) -> None:
     for one, other in zip(found, expected, strict=True):
-        for name in ("observations", "actions", "dones", "resets"):
-            assert torch.equal(getattr(one, name), getattr(other, name)), name
-        for name in ("values", "log_probs", "rewards", "initial_state"):
-            torch.testing.assert_close(getattr(one, name), getattr(other, name), rtol=tolerance, atol=tolerance)
+        found_tensors, expected_tensors = tensors_of(one), tensors_of(other)
+        for name in ("observations", "actions", "dones", "episode_starts"):
+            assert torch.equal(found_tensors.pop(name), expected_tensors.pop(name)), name
+        assert set(found_tensors) == {"values", "next_values", "log_probs", "rewards", "initial_state"}
+        torch.testing.assert_close(found_tensors, expected_tensors, rtol=tolerance, atol=tolerance)
         for record, other_record in zip(one.episodes, other.episodes, strict=True):
             assert record == other_record
 
@@ -118,12 +120,12 @@ def assert_alike(found: Sequence[Rollout], expected: Sequence[Rollout], toleranc
 @pytest.mark.parametrize("parts", PARTS)
 @pytest.mark.parametrize("device", DEVICES, ids=str)
 def test_groups_play_what_one_environment_plays(device: torch.device, parts: int, options: GameOptions, lstm: bool) -> None:
-    """Observations, resets, bootstrapped rewards, values, recurrent state and episodes, with chance taken out."""
-    expected = play_plainly(make_model(options, lstm=lstm, certain=True), options)
+    """Observations, episode starts, bootstrapped rewards, values, recurrent state and episodes, with chance taken out."""
+    expected = play_plainly(make_policy(lstm=lstm, certain=True), options)
     assert sum(len(rollout.episodes) for rollout in expected) >= 2 * LANES
     for graphs in (False, True):
-        model = make_model(options, device, lstm, certain=True)
-        found = play(model, options, parts, graphs=graphs, pinned=device == GPU)
+        policy = make_policy(device, lstm, certain=True)
+        found = play(policy, options, parts, graphs=graphs, pinned=device == GPU)
         assert_alike(found, expected, 1e-5 if device == CPU else 1e-3)
 
 
@@ -132,36 +134,36 @@ def test_groups_play_what_one_environment_plays(device: torch.device, parts: int
 @pytest.mark.parametrize("device", DEVICES, ids=str)
 def test_what_was_stored_comes_out_again_when_it_is_learnt_from(device: torch.device, parts: int, graphs: bool) -> None:
     """The actions' probabilities, the values, and the value of the state after the rollout, with a policy of chance."""
-    model = make_model(TRUNCATIONS, device)
-    rollouts = play(model, TRUNCATIONS, parts, graphs=graphs, pinned=device == GPU)
-    model = model.to(CPU)
+    policy = make_policy(device)
+    rollouts = play(policy, TRUNCATIONS, parts, graphs=graphs, pinned=device == GPU)
+    model = policy.model.to(CPU)
     tolerance = 1e-5 if device == CPU else 1e-3
     for rollout in rollouts:
         with torch.no_grad():
-            logits, values, _ = model(rollout.observations, rollout.initial_state, rollout.resets)
-        torch.testing.assert_close(values, rollout.values[:-1], rtol=tolerance, atol=tolerance)
+            logits, values, _ = model(rollout.observations, rollout.initial_state, rollout.episode_starts)
+        torch.testing.assert_close(values, rollout.columns["values"], rtol=tolerance, atol=tolerance)
         log_probs = logits.log_softmax(-1).gather(-1, rollout.actions.unsqueeze(-1)).squeeze(-1)
-        torch.testing.assert_close(log_probs, rollout.log_probs, rtol=tolerance, atol=tolerance)
+        torch.testing.assert_close(log_probs, rollout.columns["log_probs"], rtol=tolerance, atol=tolerance)
     for before, after in pairwise(rollouts):
-        torch.testing.assert_close(before.values[-1], after.values[0], rtol=tolerance, atol=tolerance)
+        torch.testing.assert_close(before.next_values, after.columns["values"][0], rtol=tolerance, atol=tolerance)
 
 
 @pytest.mark.parametrize("device", DEVICES, ids=str)
 def test_actions_are_drawn_from_the_policy(device: torch.device) -> None:
     options = GameOptions(noop_max=0)
-    model = make_model(options, device, lstm=False)
+    policy = make_policy(device, lstm=False)
     probabilities = torch.tensor([0.4, 0.3, 0.2, 0.1, 0, 0, 0, 0, 0, 0])
     with torch.no_grad():
-        model.actor.weight.zero_()
-        model.actor.bias.copy_(probabilities.clamp(min=1e-30).log())
-    (rollout,) = play(model, options, parts=1, rollouts=1, num_steps=200, graphs=True)
+        policy.model.actor.weight.zero_()
+        policy.model.actor.bias.copy_(probabilities.clamp(min=1e-30).log())
+    (rollout,) = play(policy, options, parts=1, rollouts=1, num_steps=200, graphs=True)
     shares = torch.bincount(rollout.actions.flatten(), minlength=10) / rollout.actions.numel()
     torch.testing.assert_close(shares, probabilities, rtol=0, atol=0.08)  # four standard deviations of 800 draws
-    torch.testing.assert_close(rollout.log_probs.exp(), probabilities[rollout.actions])
+    torch.testing.assert_close(rollout.columns["log_probs"].exp(), probabilities[rollout.actions])
 
 
 def test_the_same_seed_plays_the_same_on_the_cpu() -> None:
-    first, second = (play(make_model(TRUNCATIONS), TRUNCATIONS, parts=1) for _ in range(2))
+    first, second = (play(make_policy(), TRUNCATIONS, parts=1) for _ in range(2))
     assert_alike(first, second)
 
 
@@ -193,7 +195,7 @@ def test_parts_of_an_environment_play_its_lanes_stages(num_stages: int, lanes: i
 def test_lanes_play_in_halves_on_a_gpu_if_they_can_be_halved(
     options: dict[str, Any], device: torch.device, groups: int
 ) -> None:
-    assert lane_groups(TrainConfig(**options), device) == groups
+    assert lane_groups(TrainConfig().with_values(options), device) == groups
 
 
 # -- recorded functions
@@ -241,61 +243,37 @@ def test_weights_converted_earlier_are_not_used(device: torch.device) -> None:
 # -- learning
 
 
-def make_rollout(model: ActorCritic, settings: TrainConfig, seed: int) -> Rollout:
-    """Random experience on the model's device."""
-    random = torch.Generator().manual_seed(seed)
-    steps, lanes, device = settings.num_steps, settings.lanes, model.input_mean.device
-    dones = torch.rand(steps, lanes, generator=random) < 0.1
-    rollout = {
-        "observations": torch.randint(0, 256, (steps, lanes, *SHAPE), dtype=torch.uint8, generator=random),
-        "actions": torch.randint(0, 5, (steps, lanes), generator=random),
-        "log_probs": -1.6 + 0.2 * torch.randn(steps, lanes, generator=random),
-        "rewards": torch.randn(steps, lanes, generator=random),
-        "dones": dones,
-        "resets": torch.cat((torch.rand(1, lanes, generator=random) < 0.5, dones[:-1])),
-        "values": torch.randn(steps + 1, lanes, generator=random),
-        "initial_state": torch.randn(model.initial_state(lanes).shape, generator=random),
-    }
-    return Rollout(**{name: tensor.to(device) for name, tensor in rollout.items()}, episodes=[])
+SMALL = {"network": "conv4", "hidden_size": 16, "lanes": 8, "num_steps": 10}
 
 
-SHAPE = (2, 20, 20)
-
-
-def make_learner(settings: TrainConfig, device: torch.device, lstm: bool, precision: torch.dtype) -> tuple[Learner, FlatModel]:
-    torch.manual_seed(1)
-    model = ActorCritic(NetworkSpec("conv4", SHAPE, num_actions=5, hidden_size=16, lstm=lstm)).to(device)
-    flat = FlatModel(model)
-    return Learner(model, flat, settings, precision), flat
-
-
-@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("lstm", [True, False])
 @pytest.mark.parametrize(
-    "options", [{}, {"loss": "ppo", "epochs": 2, "minibatches": 2, "max_grad_norm": 0.5}], ids=["a3c", "ppo"]
+    "options", [{}, {"algorithm": "ppo", "epochs": 2, "minibatches": 2, "max_grad_norm": 0.5}], ids=["a3c", "ppo"]
 )
 @pytest.mark.parametrize("device", DEVICES, ids=str)
-def test_recorded_updates_are_the_plain_ones(
-    device: torch.device, options: dict[str, Any], lstm: bool, precision: torch.dtype
-) -> None:
+def test_recorded_updates_are_the_plain_ones(device: torch.device, options: dict[str, Any], lstm: bool, precision: str) -> None:
     """Over several rollouts and with weights that change in between, to the same tolerance as two plain passes."""
-    settings = TrainConfig(lanes=8, num_steps=10, gpu_graphs=True, **options)
-    recorded, flat = make_learner(settings, device, lstm, precision)
-    if device == CPU:  # on a GPU the learner does so itself
+    recorded, plain = (
+        make_small(
+            TrainConfig().with_values({**SMALL, "lstm": lstm, "precision": precision, "gpu_graphs": graphs, **options}), device
+        )
+        for graphs in (True, False)
+    )
+    if device == CPU:  # on a GPU the algorithm does so itself
         recorded._targets = Graphed(recorded._compute_targets, device)
         recorded._recorded_update = Graphed(recorded._compute_update, device)
-    plain, plain_flat = make_learner(TrainConfig(lanes=8, num_steps=10, gpu_graphs=False, **options), device, lstm, precision)
-    tolerance = 2e-2 if precision is torch.bfloat16 else 1e-4 if device == GPU else 1e-6
+    tolerance = 2e-2 if precision == "bfloat16" else 1e-4 if device == GPU else 1e-6
     for seed in range(3):
-        rollout = make_rollout(recorded._model, settings, seed)
+        rollout = make_rollout(recorded, seed)
         found: list[tuple[Any, ...]] = []
         expected: list[tuple[Any, ...]] = []
-        for learner, own, results in ((recorded, flat, found), (plain, plain_flat, expected)):
+        for algorithm, results in ((recorded, found), (plain, expected)):
             torch.manual_seed(seed)  # of the choice of lanes
-            for loss, norm in learner.learn(rollout):
-                results.append((*loss, norm, own.gradients.clone()))
-                own.values.sub_(0.01 * own.gradients)
-        assert len(found) == len(expected) == (1 if settings.loss == "a3c" else 4)
+            for metrics in algorithm.updates(rollout):
+                results.append((*map(torch.tensor, metrics.values()), algorithm.flat.gradients.clone()))
+                algorithm.flat.parameters.sub_(0.01 * algorithm.flat.gradients)
+        assert len(found) == len(expected) == (1 if recorded.config.loss == "a3c" else 4)
         for one, other in zip(found, expected, strict=True):
             torch.testing.assert_close(one[:-1], other[:-1], rtol=tolerance, atol=tolerance)
             distance = (one[-1] - other[-1]).norm() / other[-1].norm()
@@ -312,36 +290,37 @@ class CpuIsNotAsked(TorchDispatchMode):
         return function(*args, **(kwargs or {}))
 
 
-@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("lstm", [True, False])
-def test_nothing_that_is_recorded_asks_the_cpu(lstm: bool, precision: torch.dtype) -> None:
+def test_nothing_that_is_recorded_asks_the_cpu(lstm: bool, precision: str) -> None:
     envs = environment.vector_env_parts(PLAYED, LANES, 1, TIMEOUTS, seed=5, copy=False)
-    collector = GroupCollector(make_model(TIMEOUTS, lstm=lstm), envs, 6, GAMMA, CPU, seed=5, precision=precision)
+    collector = DoubleBufferedCollector(make_policy(lstm=lstm, precision=precision), envs, 6, GAMMA, seed=5)
     with CpuIsNotAsked():
         collector._groups[0]._choose_actions()
-        collector._groups[0]._value_what_follows()
+        collector._groups[0]._value_next_states()
     envs[0].close()
     for loss in ("a3c", "ppo"):
-        settings = TrainConfig(lanes=8, num_steps=10, loss=loss, max_grad_norm=0.5)
-        learner, flat = make_learner(settings, CPU, lstm, precision)
-        rollout = make_rollout(learner._model, settings, seed=0)
+        settings = {**SMALL, "loss": loss, "lstm": lstm, "precision": precision, "max_grad_norm": 0.5}
+        algorithm = make_small(TrainConfig().with_values(settings))  # type: ignore[arg-type]
+        rollout = make_rollout(algorithm)
+        values = torch.cat((rollout.columns["values"], rollout.next_values[None]))
         with CpuIsNotAsked():
-            advantages, returns = learner._compute_targets(rollout.rewards, rollout.values, rollout.dones)
-            experience = rollout.observations, rollout.initial_state, rollout.resets, rollout.actions, rollout.log_probs
-            learner._compute_update(*experience, advantages, returns)
-        assert flat.gradients.any()
+            advantages, returns = algorithm._compute_targets(rollout.rewards, values, rollout.dones)
+            experience = rollout.observations, rollout.initial_state, rollout.episode_starts, rollout.actions
+            algorithm._compute_update(*experience, rollout.columns["log_probs"], advantages, returns)
+        assert algorithm.flat.gradients.any()
     with pytest.raises(AssertionError), CpuIsNotAsked():
         torch.multinomial(torch.ones(3), 1)
     with pytest.raises(AssertionError), CpuIsNotAsked():
         float(torch.ones(1))
 
 
-def test_on_the_cpu_nothing_crosses() -> None:
-    flat = FlatModel(make_model(TIMEOUTS))
-    crossing = Crossing(flat, flat.values, CPU, pinned=True)
-    assert crossing.gradients() is flat.gradients
-    assert not crossing.error
-    crossing.close()
+def test_on_the_cpu_nothing_is_copied() -> None:
+    flat = make_policy().flat
+    transfer = GradientTransfer(flat.gradients, flat.parameters, pinned=True)
+    assert transfer.to_cpu() is flat.gradients
+    assert not transfer.error
+    transfer.close()
 
 
 def test_tf32_is_float32_where_there_is_no_tf32() -> None:
@@ -363,7 +342,7 @@ def test_tf32_is_float32_where_there_is_no_tf32() -> None:
     ],
 )
 def test_a_run_says_what_it_makes_of_the_gpus(options: dict[str, Any], found: int, lines: list[str]) -> None:
-    said = describe_gpus(TrainConfig(**options), found)
+    said = describe_gpus(TrainConfig().with_values(options), found)
     assert len(said) == len(lines)
     for line, beginning in zip(said, lines, strict=True):
         assert line.startswith(beginning)
@@ -385,15 +364,14 @@ def test_the_benchmark_says_that_there_is_no_gpu() -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 class TestGpu:
     def test_replays_draw_other_random_numbers(self) -> None:
-        model = make_model(TRUNCATIONS, GPU)
-        first, second = play(model, TRUNCATIONS, parts=1, rollouts=2, num_steps=20, graphs=True)
+        first, second = play(make_policy(GPU), TRUNCATIONS, parts=1, rollouts=2, num_steps=20, graphs=True)
         assert not torch.equal(first.actions, second.actions)
         assert len(set(first.actions.flatten().tolist())) > 2
 
     def test_bfloat16_acts_nearly_as_float32(self) -> None:
         exact, rough = (
-            play(make_model(TIMEOUTS, GPU, certain=True), TIMEOUTS, 1, precision=precision, graphs=True)
-            for precision in (torch.float32, torch.bfloat16)
+            play(make_policy(GPU, certain=True, precision=precision), TIMEOUTS, 1, graphs=True)
+            for precision in ("float32", "bfloat16")
         )
         assert_alike(rough, exact, tolerance=0.05)
 
@@ -414,12 +392,12 @@ class TestGpu:
         registration.release()
 
     def test_gradients_land_complete(self) -> None:
-        flat = FlatModel(make_model(TIMEOUTS, GPU))
+        flat = make_policy(GPU).flat
         for pinned in (True, False):
-            crossing = Crossing(flat, to_shared_memory(flat.values.cpu()), GPU, pinned)
+            transfer = GradientTransfer(flat.gradients, to_shared_memory(flat.parameters.cpu()), pinned)
             flat.gradients.normal_()
-            assert torch.equal(crossing.gradients(), flat.gradients.cpu())
-            crossing.close()
+            assert torch.equal(transfer.to_cpu(), flat.gradients.cpu())
+            transfer.close()
 
     def test_a_worker_sees_its_own_gpu_only(self) -> None:
         last = torch.cuda.device_count() - 1

@@ -6,8 +6,11 @@ import math
 
 import pytest
 import torch
-from a3g.learning.losses import actor_critic_loss, gae, ppo_loss
 from torch import Tensor
+
+from a3g.algorithms.a3c import actor_critic_loss
+from a3g.algorithms.ppo import ppo_loss
+from a3g.experience.advantages import gae
 
 T, LANES, ACTIONS = 7, 3, 5
 
@@ -163,7 +166,7 @@ def slow_ppo(
 def test_ppo_loss_is_the_mean_over_samples(seed: int) -> None:
     logits, values, actions, advantages, returns = random_batch(seed)
     old = random_batch(seed + 100)[0].detach().log_softmax(-1).gather(-1, actions.unsqueeze(-1)).squeeze(-1)
-    parts = ppo_loss(logits, values, actions, advantages, returns, old, clip=0.2, value_coef=0.7, entropy_coef=0.03)
+    parts = ppo_loss(logits, values, actions, advantages, returns, old, clip_range=0.2, value_coef=0.7, entropy_coef=0.03)
     gradients = torch.autograd.grad(parts.total, (logits, values))
 
     policy, value, entropy = slow_ppo(logits, values, actions, advantages, returns, old, clip=0.2)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 
-import a3g.learning.pictures
 import pytest
 import torch
-from a3g.learning.flat import FlatModel
-from a3g.learning.losses import actor_critic_loss
-from a3g.learning.model import ENCODERS, SEED_INPUT_MEAN, SEED_INPUT_VARIANCE, ActorCritic, NetworkSpec
 from torch import Tensor, nn
 
+import a3g.networks.pictures
+from a3g.algorithms.a3c import actor_critic_loss
 from a3g.errors import UserError
+from a3g.networks.actor_critic import ActorCritic
+from a3g.networks.encoders import ENCODERS
+from a3g.networks.flat_parameters import FlatParameters
+from a3g.networks.pixel_network import SHIPPED_INPUT_MEAN, SHIPPED_INPUT_VARIANCE, NetworkSpec
 
 SMALL = (2, 36, 40)  # (stack, height, width): the least that all encoders take
 
@@ -169,13 +171,13 @@ def test_pictures_are_the_same_with_and_without_the_native_core(
     dtype: torch.dtype, shape: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Bit for bit, and in the same layout."""
-    if a3g.learning.pictures.interleave is None:
+    if a3g.networks.pictures.interleave is None:
         pytest.skip("The native core is not installed.")
     model, observations = small(), pictures(2, 3, shape).flatten(0, 1)
     model.input_variance.fill_(30.0)  # so that bright pixels are clipped
     with torch.autocast("cpu", torch.bfloat16, enabled=dtype is torch.bfloat16):
         looked_up = model.prepare(observations), model.prepare(observations[::2])
-        monkeypatch.setattr(a3g.learning.pictures, "interleave", None)
+        monkeypatch.setattr(a3g.networks.pictures, "interleave", None)
         computed = model.prepare(observations), model.prepare(observations[::2])
     for one, other in zip(looked_up, computed, strict=True):
         assert one.dtype is other.dtype is dtype
@@ -207,8 +209,8 @@ def test_pictures_are_normalised_inside_the_model() -> None:
     assert names <= set(model.state_dict())  # so they travel with the weights
     assert not names & {name for name, _ in model.named_parameters()}
     assert (float(model.input_mean), float(model.input_variance)) == (
-        pytest.approx(SEED_INPUT_MEAN),
-        pytest.approx(SEED_INPUT_VARIANCE),
+        pytest.approx(SHIPPED_INPUT_MEAN),
+        pytest.approx(SHIPPED_INPUT_VARIANCE),
     )
 
 
@@ -259,7 +261,7 @@ def test_an_unknown_encoder_is_refused() -> None:
 def test_every_parameter_is_learnt(encoder: str) -> None:
     """Regression of seed 003, whose `detach` cuts the gradient to the whole network before its heads."""
     model = small(encoder)
-    flat = FlatModel(model)
+    flat = FlatParameters(model)
     learn(model, flat)
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None
@@ -280,7 +282,7 @@ def test_the_recurrent_state_carries_gradients_back_in_time(encoder: str) -> Non
         assert bool(gradient[2].any())
 
 
-def learn(model: ActorCritic, flat: FlatModel, scale: float = 1.0) -> None:
+def learn(model: ActorCritic, flat: FlatParameters, scale: float = 1.0) -> None:
     """One backward pass into the flat gradients."""
     random = torch.Generator().manual_seed(9)
     observations = torch.randint(0, 256, (3, 2, *SMALL), dtype=torch.uint8, generator=random)
@@ -296,7 +298,7 @@ def learn(model: ActorCritic, flat: FlatModel, scale: float = 1.0) -> None:
 def test_a_flat_model_computes_and_learns_as_an_ordinary_one(encoder: str, bfloat16: bool) -> None:
     plain = small(encoder)
     model = small(encoder)
-    flat = FlatModel(model)
+    flat = FlatParameters(model)
     model.load_state_dict(plain.state_dict())  # also: loading writes into the flat vector
     inputs = pictures(3, 2), plain.initial_state(2), nowhere(3, 2)
     for _ in range(2):  # twice: gradients must not pile up
@@ -314,20 +316,20 @@ def test_a_flat_model_computes_and_learns_as_an_ordinary_one(encoder: str, bfloa
 def test_parameters_and_gradients_are_views_of_two_vectors() -> None:
     model = small()
     before = [parameter.detach().clone() for parameter in model.parameters()]
-    flat = FlatModel(model)
+    flat = FlatParameters(model)
     parameters = list(model.parameters())
     torch.testing.assert_close([parameter.detach() for parameter in parameters], before)
     for parameter in parameters:
         assert parameter.grad is not None
-        for view, vector in ((parameter.data, flat.values), (parameter.grad, flat.gradients)):
+        for view, vector in ((parameter.data, flat.parameters), (parameter.grad, flat.gradients)):
             assert view.untyped_storage().data_ptr() == vector.untyped_storage().data_ptr()
-            assert view.data_ptr() % 64 == flat.values.data_ptr() % 64  # each begins on a cache line
+            assert view.data_ptr() % 64 == flat.parameters.data_ptr() % 64  # each begins on a cache line
             assert view.is_contiguous()
     learn(model, flat)
     for parameter in parameters:  # still views after a backward pass
         assert parameter.grad is not None
         assert parameter.grad.untyped_storage().data_ptr() == flat.gradients.untyped_storage().data_ptr()
-    flat.values.add_(1.0)
+    flat.parameters.add_(1.0)
     torch.testing.assert_close([parameter.detach() for parameter in parameters], [each + 1.0 for each in before])
     flat.zero_gradients()
     assert not any(bool(parameter.grad.any()) for parameter in parameters if parameter.grad is not None)
@@ -335,7 +337,7 @@ def test_parameters_and_gradients_are_views_of_two_vectors() -> None:
 
 def test_clipping_scales_long_gradients_only() -> None:
     model = small()
-    flat = FlatModel(model)
+    flat = FlatParameters(model)
     learn(model, flat, scale=10.0)
     gradients = [parameter.grad.clone() for parameter in model.parameters() if parameter.grad is not None]
     expected_norm = torch.nn.utils.get_total_norm(gradients)

@@ -28,7 +28,6 @@ from a3g.game.rules import Episode
 from a3g.game.stage_starts import go_to_start
 from a3g.game.stages import STAGES, Stage
 from benchmarks import native_compare
-
 from tests.test_rules import to_a_sinking_lift, to_the_minus_world
 
 ROM = native_compare.rom_path().read_bytes()

@@ -18,23 +18,26 @@ import torch
 from a3g.config import TrainConfig
 from a3g.errors import UserError
 from a3g.files import write_output
-from a3g.learning.model import ActorCritic
-from a3g.runs.playable import find_weights
-from a3g.processes.checkpoint import Progress, checkpoint_path, save_checkpoint
+from a3g.networks.actor_critic import ActorCritic
+from a3g.networks.flat_parameters import FlatParameters
 from a3g.processes.launcher import train
-from a3g.processes.shared import SharedCounters, SharedModel
-from a3g.processes.shared import TestBoard as Board
-from a3g.processes.snapshot import Snapshot
+from a3g.processes.shared_run import SharedRun
 from a3g.processes.tester import BEST_NAME
+from a3g.runs.checkpoint import save_checkpoint
+from a3g.runs.paths import checkpoint_path
+from a3g.runs.playable import find_weights
+from a3g.runs.progress import Progress
 from a3g.runs.weights import load_weights, save_weights
-from tests.running import ROOT, SMALL
+from tests.running import ROOT, SMALL, snapshot_of
 
 ENV = "SuperMarioBros-1-1-v0"
 
 
 def settings(folder: Path, **options: Any) -> TrainConfig:
     small = {**SMALL, "workers": 1, "lanes": 2, "serial": True, "total_steps": 32}
-    return TrainConfig(**{**small, "log_dir": folder, "save_model_dir": folder / "models", "run_name": "run", **options})
+    return TrainConfig().with_values(
+        {**small, "log_dir": folder, "save_model_dir": folder / "models", "run_name": "run", **options}
+    )
 
 
 def evaluate(folder: Path, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
@@ -52,13 +55,13 @@ def weights_in(folder: Path) -> Path:
 # -- weights
 
 
-def checkpoint_in(folder: Path, number: int = 1) -> tuple[Path, SharedModel]:
+def checkpoint_in(folder: Path, number: int = 1) -> tuple[Path, SharedRun]:
     config = settings(folder)
     torch.manual_seed(number)
-    shared = SharedModel(ActorCritic(config.network_spec()), config)
-    shared.input_statistics.copy_(torch.tensor([50.0, 900.0, 1.0]))
+    shared = SharedRun(ActorCritic(config.network_spec()), config)
+    shared.model.input_statistics.copy_(torch.tensor([50.0, 900.0, 1.0]))
     path = checkpoint_path(folder, number)
-    save_checkpoint(path, Snapshot(shared, Board(), SharedCounters(1)).tensors, Progress(agent_steps=77), config)
+    save_checkpoint(path, snapshot_of(shared).tensors, Progress(agent_steps=77), config)
     return path, shared
 
 
@@ -67,10 +70,7 @@ def test_a_checkpoint_is_played_with_what_it_has_learnt(tmp_path: Path) -> None:
     found, weights = find_weights(path)
     assert (found, weights.env_id, weights.agent_steps, weights.score) == (path, ENV, 77, None)
     model = ActorCritic(settings(tmp_path).network_spec())
-    from a3g.learning.flat import FlatModel
-
-    flat = FlatModel(model)
-    shared.read_into(flat)
+    shared.model.copy_to(FlatParameters(model))
     for name, tensor in weights.build().state_dict().items():
         assert torch.equal(tensor, model.state_dict()[name]), name
     assert weights.game.time_per_stage == settings(tmp_path).time_per_stage

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from a3g.learning import pooling
-from a3g.learning.pooling import max_pool
 from torch import Tensor
 from torch.nn import functional as F
+
+from a3g.networks import pooling
+from a3g.networks.pooling import max_pool
 
 SHAPES = [(3, 16, 80, 80), (2, 32, 41, 37), (1, 16, 1, 1), (2, 48, 2, 5), (4, 32, 1, 20)]
 NEEDS_NATIVE = pytest.mark.skipif(not pooling.HAS_NATIVE, reason="The native core is not installed.")

@@ -8,7 +8,8 @@ import sys
 
 import pytest
 import torch
-from a3g.learning.precision import resolve_precision
+
+from a3g.accelerator.precision import resolve_precision
 
 CPU = torch.device("cpu")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from copy import copy
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -10,16 +9,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from a3g.learning.model import ActorCritic, NetworkSpec
-from a3g.learning.rollout import Collector, EpisodeRecord, Rollout
 from torch import Tensor
 
+from a3g.algorithms.a3c import A3C
+from a3g.config import TrainConfig
+from a3g.experience.collector import Collector
+from a3g.experience.episodes import EpisodeRecord
+from a3g.experience.rollout import Rollout
 from a3g.game.lane import GameOptions
 from a3g.game.lane_vector import LaneVectorEnv
 from a3g.game.stages import Stage
+from a3g.networks.actor_critic import ActorCritic
+from tests.learning import CPU, on_cpu, tensors_of
 
 LANES, GAMMA = 3, 0.9
-CPU = torch.device("cpu")
 ONE_ONE = Stage(1, 1)
 RUN_RIGHT = 3  # in the a3g action set: right and B
 TIMEOUT_STEPS = 12  # 2 units of the game's clock, 24 frames each, in agent steps of 4 frames
@@ -66,37 +69,32 @@ class RecordedEnv(LaneVectorEnv):
         return result
 
 
-def make_model(options: GameOptions, lstm: bool = True, preferred: int | None = None) -> ActorCritic:
+def make_policy(num_steps: int, lstm: bool = True, preferred: int | None = None) -> A3C:
     """A small network; with `preferred`, one that nearly always takes that action."""
     torch.manual_seed(0)
-    model = ActorCritic(NetworkSpec("conv4", options.observation_shape, options.num_actions, 16, lstm))
+    settings = {"network": "conv4", "hidden_size": 16, "lstm": lstm, "lanes": LANES, "num_steps": num_steps}
+    policy = A3C(TrainConfig(**settings, precision="float32"), CPU)  # type: ignore[arg-type]
     if preferred is not None:
         with torch.no_grad():
-            model.actor.bias[preferred] = 8.0
-    return model
+            policy.model.actor.bias[preferred] = 8.0
+    return policy
 
 
 def collect(
     options: GameOptions, num_steps: int, rollouts: int, lstm: bool = True, preferred: int | None = None, seed: int = 0
 ) -> tuple[ActorCritic, Tape, list[Rollout]]:
     """Play; every rollout is copied, since the collector uses its tensors again."""
-    model = make_model(options, lstm, preferred)
+    policy = make_policy(num_steps, lstm, preferred)
     env = RecordedEnv(options)
     try:
-        collector = Collector(env, num_steps, GAMMA, CPU, seed)
-        return model, env.tape, [copied(collector.collect(model)) for _ in range(rollouts)]
+        collector = Collector(policy, env, num_steps, GAMMA, seed)
+        return policy.model, env.tape, [on_cpu(collector.collect()) for _ in range(rollouts)]
     finally:
         env.close()
 
 
-def copied(rollout: Rollout) -> Rollout:
-    names = Rollout.__slots__
-    values = {name: getattr(rollout, name) for name in names}
-    return Rollout(**{name: value.clone() if isinstance(value, Tensor) else copy(value) for name, value in values.items()})
-
-
 def joined(rollouts: list[Rollout], name: str) -> Tensor:
-    return torch.cat([getattr(rollout, name) for rollout in rollouts])
+    return torch.cat([tensors_of(rollout)[name] for rollout in rollouts])
 
 
 TIMEOUTS = GameOptions(time_per_stage=2, noop_max=4)
@@ -121,7 +119,7 @@ def test_actions_are_chosen_from_the_observations_stored_with_them(played: Playe
 
 
 def test_rewards_and_ends_are_the_environments(played: Played) -> None:
-    """Regression of seed 002, which stored a reward that was always 0."""
+    """Regression of the original A3G, which stored a reward that was always 0."""
     _, tape, rollouts = played
     rewards = torch.from_numpy(np.stack([step.rewards for step in tape.steps]))
     truncated = torch.from_numpy(np.stack([step.truncated for step in tape.steps]))
@@ -135,20 +133,20 @@ def test_rewards_and_ends_are_the_environments(played: Played) -> None:
 
 def test_the_first_step_of_every_episode_is_marked(played: Played) -> None:
     _, _, rollouts = played
-    resets, dones = joined(rollouts, "resets"), joined(rollouts, "dones")
-    assert bool(resets[0].all())
-    assert torch.equal(resets[1:], dones[:-1])  # across the borders of rollouts too
+    starts, dones = joined(rollouts, "episode_starts"), joined(rollouts, "dones")
+    assert bool(starts[0].all())
+    assert torch.equal(starts[1:], dones[:-1])  # across the borders of rollouts too
 
 
 def test_a_rollouts_values_and_policy_come_out_again_when_it_is_learnt_from(played: Played) -> None:
-    """From the stored state, observations and resets: so the recurrent state is stored and reset as it was used."""
+    """From the stored state, observations and episode starts: so the recurrent state is stored and reset as it was used."""
     model, _, rollouts = played
     for rollout in rollouts:
         with torch.no_grad():
-            logits, values, _ = model(rollout.observations, rollout.initial_state, rollout.resets)
-        torch.testing.assert_close(values, rollout.values[:-1])
+            logits, values, _ = model(rollout.observations, rollout.initial_state, rollout.episode_starts)
+        torch.testing.assert_close(values, rollout.columns["values"])
         log_probs = logits.log_softmax(-1).gather(-1, rollout.actions.unsqueeze(-1)).squeeze(-1)
-        torch.testing.assert_close(log_probs, rollout.log_probs, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(log_probs, rollout.columns["log_probs"], rtol=1e-4, atol=1e-5)
 
 
 def test_the_recurrent_state_goes_on_from_rollout_to_rollout(played: Played) -> None:
@@ -156,7 +154,7 @@ def test_the_recurrent_state_goes_on_from_rollout_to_rollout(played: Played) -> 
     assert not rollouts[0].initial_state.any()
     for before, after in pairwise(rollouts):
         with torch.no_grad():
-            _, _, state = model(before.observations, before.initial_state, before.resets)
+            _, _, state = model(before.observations, before.initial_state, before.episode_starts)
         torch.testing.assert_close(after.initial_state, state)
         assert bool(after.initial_state.any())
 
@@ -164,17 +162,17 @@ def test_the_recurrent_state_goes_on_from_rollout_to_rollout(played: Played) -> 
 def test_the_last_value_is_that_of_the_state_after_the_rollout(played: Played) -> None:
     _, _, rollouts = played
     for before, after in pairwise(rollouts):
-        torch.testing.assert_close(before.values[-1], after.values[0])  # same weights, same state, same observation
+        torch.testing.assert_close(before.next_values, after.columns["values"][0])  # same weights, same state, same observation
 
 
 def test_a_truncated_episode_gets_the_value_of_its_last_state_and_no_other_does() -> None:
     model, tape, rollouts = collect(TRUNCATIONS, num_steps=6, rollouts=5, preferred=RUN_RIGHT)
-    observations, resets = joined(rollouts, "observations"), joined(rollouts, "resets")
+    observations, starts = joined(rollouts, "observations"), joined(rollouts, "episode_starts")
     state = model.initial_state(LANES)
     checked = 0
     for t, step in enumerate(tape.steps):
         with torch.no_grad():
-            _, _, state = model(observations[t : t + 1], state, resets[t : t + 1])
+            _, _, state = model(observations[t : t + 1], state, starts[t : t + 1])
         for lane in np.flatnonzero(step.truncated):
             last = torch.from_numpy(step.infos["final_obs"][lane])
             assert not torch.equal(last, torch.from_numpy(step.observations[lane]))  # that one is the next episode's first
@@ -213,7 +211,7 @@ def test_timeouts_come_when_the_budget_is_used_up() -> None:
 def test_the_same_seed_plays_the_same_and_another_does_not() -> None:
     first, second, third = (collect(TRUNCATIONS, num_steps=10, rollouts=1, seed=seed)[2][0] for seed in (4, 4, 5))
     for name in ("observations", "actions", "rewards", "dones", "values", "log_probs"):
-        assert torch.equal(getattr(first, name), getattr(second, name)), name
+        assert torch.equal(tensors_of(first)[name], tensors_of(second)[name]), name
     assert not torch.equal(first.actions, third.actions)
 
 
@@ -222,17 +220,17 @@ def test_actions_are_drawn_from_the_policy() -> None:
     options = GameOptions(noop_max=0)
     env = RecordedEnv(options)
     try:
-        model = make_model(options, lstm=False)
+        policy = make_policy(200, lstm=False)
         probabilities = torch.tensor([0.4, 0.3, 0.2, 0.1, 0, 0, 0, 0, 0, 0])
         with torch.no_grad():
-            model.actor.weight.zero_()
-            model.actor.bias.copy_(probabilities.clamp(min=1e-30).log())
-        rollout = Collector(env, 200, GAMMA, CPU, 1).collect(model)
+            policy.model.actor.weight.zero_()
+            policy.model.actor.bias.copy_(probabilities.clamp(min=1e-30).log())
+        rollout = Collector(policy, env, 200, GAMMA, 1).collect()
     finally:
         env.close()
     shares = torch.bincount(rollout.actions.flatten(), minlength=10) / rollout.actions.numel()
     torch.testing.assert_close(shares, probabilities, rtol=0, atol=0.08)  # four standard deviations of 600 draws
-    torch.testing.assert_close(rollout.log_probs.exp(), probabilities[rollout.actions])
+    torch.testing.assert_close(rollout.columns["log_probs"].exp(), probabilities[rollout.actions])
 
 
 def test_without_an_lstm_the_state_is_empty() -> None:

@@ -11,14 +11,14 @@ import pytest
 from torch import multiprocessing
 
 from a3g.config import TrainConfig
-from a3g.processes.checkpoint import load_progress, newest_good, worker_path
 from a3g.processes.divergence import MAX_RESTORATIONS, MAX_SKIPPED, SERIES_UPDATES, SKIPPED_SECONDS, DivergenceMonitor
 from a3g.processes.heartbeat import HeartbeatMonitor, Heartbeats
 from a3g.processes.launcher import resume_command
 from a3g.processes.prepare import prepare_run
-from a3g.processes.snapshot import is_sound
 from a3g.processes.supervisor import Child, Supervisor
-from tests.running import SMALL, Start, arguments, newest_checkpoint, summary_of
+from a3g.runs.checkpoint import load_progress, newest_good
+from a3g.runs.paths import worker_path
+from tests.running import SMALL, Start, arguments, newest_checkpoint, snapshot_of, summary_of
 
 fork = multiprocessing.get_context("fork")
 
@@ -107,10 +107,11 @@ def test_gradients_that_are_never_finite_are_divergence() -> None:
 @pytest.mark.parametrize("damage", [float("nan"), float("inf"), 1e30])
 def test_weights_of_an_impossible_size_are_damaged(tmp_path: Path, damage: float) -> None:
     values = {**SMALL, "workers": 1, "log_dir": tmp_path, "save_model_dir": tmp_path, "run_name": "run"}
-    run = prepare_run(TrainConfig(**values))
-    assert is_sound(run.shared)
-    run.shared.weights.detach()[3] = damage
-    assert not is_sound(run.shared)
+    run = prepare_run(TrainConfig().with_values(values))
+    snapshot = snapshot_of(run.shared)
+    assert snapshot.source_is_sound
+    run.shared.model.weights.detach()[3] = damage
+    assert not snapshot.source_is_sound
     os.close(run.lock)
 
 
@@ -124,7 +125,7 @@ def test_a_learning_rate_that_is_far_too_high_ends_the_run_with_a_sentence(tmp_p
     assert "go on with it by" in out
     assert newest_good(folder, print)
     values = {**SMALL, "log_dir": tmp_path / "logs", "save_model_dir": tmp_path, "resume": "run"}
-    resumed = prepare_run(TrainConfig(**values))
-    assert is_sound(resumed.shared)
-    assert resumed.shared.weights.abs().max() < 10.0
+    resumed = prepare_run(TrainConfig().with_values(values))
+    assert snapshot_of(resumed.shared).source_is_sound
+    assert resumed.shared.model.weights.abs().max() < 10.0
     os.close(resumed.lock)

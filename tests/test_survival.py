@@ -17,27 +17,15 @@ from typing import Any
 import psutil
 import pytest
 import torch
-from a3g.processes.checkpoint import Progress, checkpoint_path, checkpoints_in, load_progress, newest_good, worker_path
-from a3g.processes.gate import Gate
-from a3g.processes.shared import Gauge
-from a3g.processes.snapshot import Snapshot, is_sound
 from torch import Tensor, multiprocessing
 
 from a3g.config import TrainConfig
-from a3g.files import append, load_tensors, remove_remains
-from a3g.processes import saver
-from a3g.processes.heartbeat import LAUNCHER_SLEPT_SECONDS, STARTING_TIMES, Heartbeats, Pulse
-from a3g.processes.launcher import _stop_signals
-from a3g.processes.prepare import prepare_run
-from a3g.processes.process import prepare_process
-from a3g.processes.checkpoint import Progress, checkpoint_path, checkpoints_in, load_progress, newest_good, worker_path
-from a3g.processes.gate import Gate
+from a3g.files import append, remove_remains
+from a3g.processes import launcher, saver
 from a3g.processes.heartbeat import LAUNCHER_SLEPT_SECONDS, STARTING_FACTOR, HeartbeatMonitor, Heartbeats
 from a3g.processes.launcher import _stop_signals
 from a3g.processes.prepare import prepare_run
 from a3g.processes.process import EXIT_DAMAGED_WEIGHTS, prepare_process
-from a3g.processes.shared import Gauge
-from a3g.processes.snapshot import Snapshot, is_sound
 from a3g.processes.supervisor import (
     LONGEST_DELAY_SECONDS,
     MAX_DEATHS_WITHOUT_WORK,
@@ -52,7 +40,12 @@ from a3g.processes.supervisor import (
 from a3g.reporting.metrics import MetricsWriter, read_curve
 from a3g.reporting.phases import PHASE_NAMES
 from a3g.reporting.status import RunStatus
-from tests.running import PATIENCE_SECONDS, ROOT, SMALL, Run, Start, arguments, newest_checkpoint, summary_of
+from a3g.runs.barrier import CheckpointBarrier
+from a3g.runs.checkpoint import load_progress, newest_good
+from a3g.runs.paths import checkpoint_path, checkpoints_in, worker_path
+from a3g.runs.progress import Progress
+from a3g.runs.snapshot import Snapshot, are_finite
+from tests.running import PATIENCE_SECONDS, ROOT, SMALL, Run, Start, arguments, exact_tensors, newest_checkpoint, summary_of
 from tests.stress.faults import leftovers_of, poison
 from tests.stress.kill_launcher import text_behind
 from tests.stress.soak_run import Soak
@@ -320,38 +313,38 @@ def test_ends_in_words() -> None:
     assert describe_exit(EXIT_DAMAGED_WEIGHTS, None) == "ended because the shared weights were damaged"
 
 
-# -- the gate
+# -- the barrier
 
 
-def write_under_the_gate(gate: Gate, worker: int, numbers: Tensor, stop: Tensor) -> None:
+def write_behind_the_barrier(barrier: CheckpointBarrier, worker: int, numbers: Tensor, stop: Tensor) -> None:
     """Adds one to every number, one after the other, as an update of the shared weights does."""
     torch.set_num_threads(1)
     while not stop:
-        while not gate.enter_rollout(worker):
+        while not barrier.enter_rollout(worker):
             continue
-        with gate.update(worker):
+        with barrier.update(worker):
             for i in range(len(numbers)):
                 numbers[i] += 1
-        gate.leave_rollout(worker)
+        barrier.leave_rollout(worker)
 
 
 @pytest.mark.parametrize("workers", [1, 3])
-def test_nothing_is_half_written_while_the_gate_is_closed(workers: int) -> None:
-    gate, stop = Gate(workers), torch.zeros(()).share_memory_()
+def test_nothing_is_half_written_while_the_barrier_is_up(workers: int) -> None:
+    barrier, stop = CheckpointBarrier(workers), torch.zeros(()).share_memory_()
     rows = torch.zeros(workers, 20).share_memory_()
-    processes = [fork.Process(target=write_under_the_gate, args=(gate, i, rows[i], stop)) for i in range(workers)]
+    processes = [fork.Process(target=write_behind_the_barrier, args=(barrier, i, rows[i], stop)) for i in range(workers)]
     for process in processes:
         process.start()
     for number in range(30):
-        gate.close(number)
+        barrier.hold(number)
         time.sleep(0.001)
-        while not gate.is_empty:
+        while not barrier.is_clear:
             time.sleep(0.001)
         before = rows.clone()
         assert (before == before[:, :1]).all(), "a row was copied in the middle of its update"
         time.sleep(0.002)
-        assert torch.equal(rows, before), "somebody wrote while the gate was closed"
-        gate.open()
+        assert torch.equal(rows, before), "somebody wrote while the barrier was up"
+        barrier.release()
         time.sleep(0.002)
     stop.fill_(1)
     for process in processes:
@@ -360,11 +353,11 @@ def test_nothing_is_half_written_while_the_gate_is_closed(workers: int) -> None:
 
 
 def test_a_worker_that_died_inside_holds_nobody_up() -> None:
-    gate = Gate(2)
-    with gate.update(1):
-        assert not gate.is_empty
-        gate.forget(1)
-        assert gate.is_empty
+    barrier = CheckpointBarrier(2)
+    with barrier.update(1):
+        assert not barrier.is_clear
+        barrier.forget(1)
+        assert barrier.is_clear
 
 
 # -- files
@@ -473,17 +466,17 @@ class Office:
 
     def __init__(self, folder: Path, **options: Any) -> None:
         defaults = {**SMALL, "workers": 1, "log_dir": folder, "save_model_dir": folder, "run_name": "run"}
-        self.run = prepare_run(TrainConfig(**{**defaults, **options}))
+        self.run = prepare_run(TrainConfig().with_values({**defaults, **options}))
         self.said: list[str] = []
-        self.saver = saver.Saver(self.run, lambda: self.run.progress(0, 0), self.said.append, 0.0)
-        self.now = 0.0
+        self.saver = launcher._make_saver(self.run, self.said.append)
+        self.now = time.monotonic()
 
     def begin(self) -> Path:
         """Let a checkpoint be due and taken; returns where the worker's part of it belongs."""
-        self.run.counters.counts[0, 0] += 32
+        self.run.shared.counters.counts[0, 0] += 32
         self.now += 1e4
         self.saver.poll(self.now)
-        return worker_path(checkpoint_path(self.run.folder, self.run.counters.gate.number), 0)
+        return worker_path(checkpoint_path(self.run.folder, self.run.shared.control.barrier.number), 0)
 
     def finish(self) -> None:
         assert self.saver._writer is not None
@@ -499,7 +492,7 @@ class Office:
 def office(tmp_path: Path) -> Iterator[Office]:
     office = Office(tmp_path)
     yield office
-    office.run.counters.stop.fill_(1)
+    office.run.shared.control.stop.fill_(1)
     if office.saver._writer is not None:
         office.saver._writer.join()
     office.run.close()
@@ -508,12 +501,12 @@ def office(tmp_path: Path) -> Iterator[Office]:
 def test_a_single_worker_that_could_not_save_its_part_is_asked_again(office: Office) -> None:
     """No checkpoint is written without it, nor is one waited for that can't come any more."""
     office.begin()
-    office.run.counters.heartbeats.beat(0)  # it plays again
+    office.run.shared.control.heartbeats.beat(0)  # it plays again
     office.finish()
     assert "the worker could not save its games" in office.saver.trouble
     assert office.files == []
     office.begin().write_bytes(b"games")
-    office.run.counters.heartbeats.beat(0)
+    office.run.shared.control.heartbeats.beat(0)
     office.finish()
     assert office.saver.trouble == ""
     assert office.files == ["checkpoint-000002.safetensors", "checkpoint-000002.worker-0.safetensors"]
@@ -534,7 +527,7 @@ def test_why_a_single_workers_games_were_not_saved_is_said(office: Office) -> No
 
 def test_a_run_that_stops_writes_nothing_without_the_workers_part(office: Office) -> None:
     office.begin()
-    office.run.counters.stop.fill_(1)
+    office.run.shared.control.stop.fill_(1)
     office.finish()
     assert (office.saver.trouble, office.files) == ("", [])
     office.saver.save_at_once()
@@ -560,14 +553,14 @@ def test_damage_that_arrives_just_before_the_copy_reaches_no_checkpoint(
 
     def damage_and_take(snapshot: Snapshot) -> bool:
         if damage:
-            office.run.shared.weights.detach()[5] = damage.pop()
+            office.run.shared.model.weights.detach()[5] = damage.pop()
         return take(snapshot)
 
     monkeypatch.setattr(Snapshot, "take", damage_and_take)
     office.saver.save_at_once()
     assert newest_good(office.run.folder, print) == checkpoint_path(office.run.folder, 1)
-    assert office.saver.restored == 1
-    assert is_sound(office.run.shared)
+    assert office.run.shared.counters.progress().restored == 1
+    assert are_finite(office.run.shared.model.tensors().values())
 
 
 def test_a_disk_that_hangs_does_not_keep_the_end(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -821,10 +814,8 @@ def test_one_worker_killed_and_stopped_and_resumed_is_one_never_stopped(tmp_path
     whole.finish(0)
 
     def everything(run: Path) -> dict[str, Tensor]:
-        tensors, _ = load_tensors(newest_checkpoint(run), "checkpoint")
-        tensors["counters.gauges"][:, Gauge.RESIDENT_BYTES] = 0
-        state, _ = load_tensors(worker_path(newest_checkpoint(run), 0), "worker's state")
-        return {**{name: each for name, each in tensors.items() if name.startswith(("model", "optim", "count"))}, **state}
+        tensors = exact_tensors(newest_checkpoint(run))
+        return {name: each for name, each in tensors.items() if not name.startswith(("tester.", "best."))}
 
     ours, theirs = everything(folder), everything(tmp_path / "logs" / "whole")
     for name, tensor in theirs.items():

@@ -15,17 +15,15 @@ from typing import Any
 
 import pytest
 import torch
-from a3g.learning.flat import FlatModel
-from a3g.learning.model import ActorCritic
-from a3g.processes.shared import STAGE_INDEX, Count, SharedCounters, SharedModel, StageCount
-from a3g.processes.shared import TestBoard as Board
 from torch import multiprocessing
 
 from a3g.config import TrainConfig
-from a3g.processes.evaluation import PlannedEpisode
-from a3g.learning.flat import FlatModel
-from a3g.learning.model import ActorCritic
+from a3g.networks.actor_critic import ActorCritic
+from a3g.networks.flat_parameters import FlatParameters
 from a3g.processes import tester
+from a3g.processes.counters import STAGE_INDEX, Count, StageCount
+from a3g.processes.evaluation import PlannedEpisode
+from a3g.processes.shared_run import SharedRun
 from a3g.processes.tester import BEST_NAME, SCORECARD_NAME, run_tester
 from a3g.processes.tester import Tester as StageTester
 from a3g.runs.scores import EpisodeResult, GameSettings, Score, StageScore
@@ -40,7 +38,7 @@ STAND, WALK, RUN = 0, 1, 3
 def config(folder: Path, **options: Any) -> TrainConfig:
     """A small network, and so little time that an episode is a second of play."""
     defaults = {"env": ENV, "network": "conv4", "hidden_size": 8, "lstm": False, "time_per_stage": 3, "workers": 1}
-    return TrainConfig(**{**defaults, "save_model_dir": folder / "models", **options})
+    return TrainConfig().with_values({**defaults, "save_model_dir": folder / "models", **options})
 
 
 class Rig:
@@ -51,9 +49,9 @@ class Rig:
         self.config = config(folder, **options)
         torch.manual_seed(0)
         self.model = ActorCritic(self.config.network_spec())
-        self.shared = SharedModel(self.model, self.config)
-        self.counters, self.board = SharedCounters(1), Board()
-        self.tester = kind(self.config, self.shared, self.counters, self.board, self.folder, torch.device("cpu"))
+        self.shared = SharedRun(self.model, self.config)
+        self.counters, self.board = self.shared.counters, self.shared.results
+        self.tester = kind(self.config, self.shared, self.folder, torch.device("cpu"))
 
     def test(self, action: int, agent_steps: int) -> None:
         """Put weights that always take `action` into the shared model, as if training had got there, and test them."""
@@ -61,7 +59,7 @@ class Rig:
             self.model.actor.weight.zero_()
             self.model.actor.bias.zero_()
             self.model.actor.bias[action] = 1.0
-            self.shared.weights.copy_(FlatModel(self.model).values)
+            self.shared.model.weights.copy_(FlatParameters(self.model).parameters)
         self.counters.counts[0, Count.AGENT_STEPS] = agent_steps
         self.tester.test()
 
@@ -94,7 +92,7 @@ def rig(tmp_path: Path) -> Iterator[Rig]:
 
 
 def test_the_best_weights_are_kept_and_not_the_newest(rig: Rig) -> None:
-    """Regression of seed 002, which saves after every test."""
+    """Regression of the original A3G, which saves after every test."""
     rig.test(WALK, 1_000)
     assert rig.best_action == WALK
     walking = load_weights(rig.folder / BEST_NAME).score
@@ -169,7 +167,7 @@ def test_the_scorecard_and_the_board_tell_the_same(rig: Rig) -> None:
 
 
 def test_an_interrupted_test_counts_for_nothing(rig: Rig) -> None:
-    rig.counters.stop.fill_(1)
+    rig.shared.control.stop.fill_(1)
     rig.test(RUN, 1_000)
     assert int(rig.board.tests) == 0
     assert not rig.folder.exists()
@@ -196,7 +194,7 @@ def test_what_could_not_be_saved_is_saved_when_the_tester_is_told_to_end(tmp_pat
     """By SIGTERM, though no further test comes; it leaves its loop as a worker does."""
     rig = Rig(tmp_path, test_interval=1e6)
     rig.folder.write_text("a file where the folder should be")
-    arguments = (rig.config, rig.shared, rig.counters, rig.board, rig.folder)
+    arguments = (rig.config, rig.shared, rig.folder)
     process = multiprocessing.get_context("fork").Process(target=run_tester, args=arguments)
     process.start()
     while not rig.board.tests:

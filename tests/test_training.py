@@ -15,35 +15,36 @@ from typing import Any
 import psutil
 import pytest
 import torch
-from a3g.learning.model import ActorCritic
-from a3g.processes.shared import STAGE_INDEX, Count, Gauge, SharedCounters, SharedModel, StageCount
 from torch import multiprocessing, nn
 
 from a3g.config import TrainConfig
 from a3g.files import load_tensors
-from a3g.learning.model import ActorCritic
+from a3g.networks.actor_critic import ActorCritic
+from a3g.processes.counters import STAGE_INDEX, Count, StageCount
 from a3g.processes.process_lock import ProcessLock
-from a3g.processes.checkpoint import checkpoints_in
-from a3g.processes.shared import STAGE_INDEX, Count, Gauge, SharedCounters, SharedModel, StageCount
-from a3g.processes.worker import Worker, run_worker
+from a3g.processes.shared_run import SharedRun
+from a3g.processes.worker import make_worker, run_worker
 from a3g.reporting.metrics import read_curve
+from a3g.runs.paths import checkpoints_in
 from tests.running import PATIENCE_SECONDS, ROOT, SMALL, SUMMARY_KEYS, Start, arguments, newest_checkpoint, summary_of
+
+CPU = torch.device("cpu")
 
 
 def config(**options: Any) -> TrainConfig:
-    return TrainConfig(**{**SMALL, **options})
+    return TrainConfig().with_values({**SMALL, **options})
 
 
-def make_shared(settings: TrainConfig) -> tuple[SharedModel, SharedCounters]:
+def make_shared(settings: TrainConfig) -> SharedRun:
     torch.manual_seed(settings.seed)
-    return SharedModel(ActorCritic(settings.network_spec()), settings), SharedCounters(settings.workers)
+    return SharedRun(ActorCritic(settings.network_spec()), settings)
 
 
-def train_alone(settings: TrainConfig, restart: int = 0) -> tuple[SharedModel, SharedCounters]:
+def train_alone(settings: TrainConfig, restart: int = 0) -> SharedRun:
     """One worker in this process."""
-    shared, counters = make_shared(settings)
-    Worker(0, settings, shared, counters, torch.device("cpu"), restart).run()
-    return shared, counters
+    shared = make_shared(settings)
+    make_worker(0, settings, shared, CPU, restart).run()
+    return shared
 
 
 # -- one worker
@@ -77,68 +78,68 @@ def test_memory_that_is_freed_is_there_the_next_time_without_the_kernel() -> Non
     "options",
     [
         {},
-        {"lstm": False, "loss": "ppo", "epochs": 2, "minibatches": 2},
-        {"loss": "ppo", "minibatches": 4, "optimizer": "RMSprop", "precision": "float32", "load_rms_stats": False},
+        {"lstm": False, "algorithm": "ppo", "epochs": 2, "minibatches": 2},
+        {"algorithm": "ppo", "minibatches": 4, "optimizer": "RMSprop", "precision": "float32", "load_rms_stats": False},
     ],
     ids=["a3c", "ppo", "ppo with measured input statistics"],
 )
 def test_one_worker_repeats_exactly(options: dict[str, Any]) -> None:
     settings = config(workers=1, total_steps=256, sticky_actions=0.1, **options)
     first, second = train_alone(settings), train_alone(settings)
-    assert torch.equal(first[0].weights, second[0].weights)
-    assert torch.equal(first[0].input_statistics, second[0].input_statistics)
-    assert torch.equal(first[1].counts, second[1].counts)
-    assert torch.equal(first[1].stages, second[1].stages)
-    begin = make_shared(settings)[0]
-    assert not torch.equal(first[0].weights, begin.weights)
+    assert torch.equal(first.model.weights, second.model.weights)
+    assert torch.equal(first.model.input_statistics, second.model.input_statistics)
+    assert torch.equal(first.counters.counts, second.counters.counts)
+    assert torch.equal(first.counters.stages, second.counters.stages)
+    begin = make_shared(settings)
+    assert not torch.equal(first.model.weights, begin.model.weights)
     rollouts = 256 // (4 * 8)
-    updates = rollouts if settings.loss == "a3c" else rollouts * settings.epochs * settings.minibatches
-    assert first[1].total(Count.AGENT_STEPS) == 256
-    assert first[1].total(Count.UPDATES) == updates
+    updates = rollouts if settings.algorithm == "a3c" else rollouts * settings.options.epochs * settings.options.minibatches
+    assert first.counters.total(Count.AGENT_STEPS) == 256
+    assert first.counters.total(Count.UPDATES) == updates
 
 
 def test_another_seed_or_another_start_is_another_training() -> None:
-    runs = [train_alone(config(workers=1, total_steps=64))[0]]
-    runs.append(train_alone(config(workers=1, total_steps=64, seed=2))[0])
-    runs.append(train_alone(config(workers=1, total_steps=64), restart=1)[0])
+    runs = [train_alone(config(workers=1, total_steps=64))]
+    runs.append(train_alone(config(workers=1, total_steps=64, seed=2)))
+    runs.append(train_alone(config(workers=1, total_steps=64), restart=1))
     for i, one in enumerate(runs):
         for other in runs[i + 1 :]:
-            assert not torch.equal(one.weights, other.weights)
+            assert not torch.equal(one.model.weights, other.model.weights)
 
 
 @pytest.mark.parametrize("loss", ["a3c", "ppo"])
 def test_every_update_applies_gradients_of_its_own(loss: str) -> None:
-    """Regression of seed 002, whose shared gradient stayed the first one for ever."""
-    settings = config(workers=1, total_steps=96, loss=loss, epochs=1, minibatches=1)
-    shared, counters = make_shared(settings)
-    assert shared.optimizer is not None
+    """Regression of the original A3G, whose shared gradient stayed the first one for ever."""
+    settings = config(workers=1, total_steps=96, algorithm=loss, epochs=1, minibatches=1)
+    shared = make_shared(settings)
+    assert shared.model.optimizer is not None
     before: dict[int, torch.Tensor] = {}  # by the optimizer's step count, since torch may call a hook twice
 
     def remember(*_: object) -> None:
-        assert shared.optimizer is not None
-        assert shared.weights.grad is not None
-        before[int(shared.optimizer.state[shared.weights]["step"])] = shared.weights.grad.clone()
+        assert shared.model.optimizer is not None
+        assert shared.model.weights.grad is not None
+        before[int(shared.model.optimizer.state[shared.model.weights]["step"])] = shared.model.weights.grad.clone()
 
-    worker = Worker(0, settings, shared, counters, torch.device("cpu"))
-    shared.optimizer.register_step_pre_hook(remember)
+    worker = make_worker(0, settings, shared, CPU)
+    shared.model.optimizer.register_step_pre_hook(remember)
     worker.run()
     applied = list(before.values())
-    assert len(applied) == int(shared.optimizer.state[shared.weights]["step"]) == 3
+    assert len(applied) == int(shared.model.optimizer.state[shared.model.weights]["step"]) == 3
     for i, gradient in enumerate(applied):
         assert bool(gradient.any())
         assert not any(torch.equal(gradient, other) for other in applied[i + 1 :])
-    assert torch.equal(applied[-1], worker.flat.gradients)
+    assert torch.equal(applied[-1], worker.algorithm.flat.gradients)
 
 
 def test_the_workers_copy_is_the_shared_model_when_it_plays() -> None:
     settings = config(workers=1, total_steps=64)
-    shared, counters = make_shared(settings)
-    worker = Worker(0, settings, shared, counters, torch.device("cpu"))
+    shared = make_shared(settings)
+    worker = make_worker(0, settings, shared, CPU)
     collect, compared = worker.collector.collect, []
 
-    def compare(model: ActorCritic, keep_graph: bool) -> Any:
-        compared.append(torch.equal(worker.flat.values, shared.weights))
-        return collect(model, keep_graph)
+    def compare() -> Any:
+        compared.append(torch.equal(worker.algorithm.flat.parameters, shared.model.weights))
+        return collect()
 
     worker.collector.collect = compare  # type: ignore[method-assign]
     worker.run()
@@ -147,10 +148,10 @@ def test_the_workers_copy_is_the_shared_model_when_it_plays() -> None:
 
 def test_a_workers_time_is_accounted_for() -> None:
     settings = config(workers=1, total_steps=64)
-    shared, counters = make_shared(settings)
+    shared = make_shared(settings)
     begin = time.perf_counter()
-    Worker(0, settings, shared, counters, torch.device("cpu")).run()
-    seconds = counters.seconds[0]
+    make_worker(0, settings, shared, CPU).run()
+    seconds = shared.counters.phase_seconds[0]
     assert (seconds > 0).all()
     assert float(seconds.sum()) <= time.perf_counter() - begin
 
@@ -158,26 +159,26 @@ def test_a_workers_time_is_accounted_for() -> None:
 @pytest.mark.slow
 def test_staleness_counts_the_updates_of_the_others() -> None:
     settings = config(workers=2, total_steps=0)
-    shared, counters = make_shared(settings)
-    worker = Worker(0, settings, shared, counters, torch.device("cpu"))
+    shared = make_shared(settings)
+    worker = make_worker(0, settings, shared, CPU)
     collect, rollouts = worker.collector.collect, []
 
-    def others_work_meanwhile(model: ActorCritic, keep_graph: bool) -> Any:
-        counters.counts[1, Count.UPDATES] += 3
+    def others_work_meanwhile() -> Any:
+        shared.counters.counts[1, Count.UPDATES] += 3
         rollouts.append(1)
-        counters.stop.fill_(len(rollouts) == 200)
-        return collect(model, keep_graph)
+        shared.control.stop.fill_(len(rollouts) == 200)
+        return collect()
 
     worker.collector.collect = others_work_meanwhile  # type: ignore[method-assign]
     worker.run()
-    assert float(counters.gauges[0, Gauge.STALENESS]) == pytest.approx(3, rel=0.01)
+    assert shared.counters.metrics.read(0)["staleness"] == pytest.approx(3, rel=0.01)
 
 
 def test_workers_can_take_turns_with_a_lock() -> None:
     settings = config(workers=1, total_steps=64, hogwild=False)
-    shared, counters = make_shared(settings)
-    worker = Worker(0, settings, shared, counters, torch.device("cpu"))
-    step, held = worker.optimizer.step, []
+    shared = make_shared(settings)
+    worker = make_worker(0, settings, shared, CPU)
+    step, held = worker.store.optimizer.step, []
 
     def look(*arguments: Any) -> Any:
         assert isinstance(shared.turn, ProcessLock)
@@ -185,62 +186,64 @@ def test_workers_can_take_turns_with_a_lock() -> None:
         other.start()
         other.join()
         held.append(not other.exitcode)
+        free = shared.model.lock.acquire(block=False)  # type: ignore[attr-defined]
+        held.append(not free)
         return step(*arguments)
 
-    worker.optimizer.step = look  # type: ignore[method-assign]
+    worker.store.optimizer.step = look  # type: ignore[method-assign]
     worker.run()
     assert held == [True, True]
 
 
 def test_gradients_that_are_not_finite_never_arrive() -> None:
     settings = config(workers=1, total_steps=64)
-    shared, counters = make_shared(settings)
-    before = shared.weights.detach().clone()
-    worker = Worker(0, settings, shared, counters, torch.device("cpu"))
+    shared = make_shared(settings)
+    before = shared.model.weights.detach().clone()
+    worker = make_worker(0, settings, shared, CPU)
     # As after an overflow somewhere in the network: a hook on one of its layers spoils the gradient.
-    worker.model.fc.weight.register_hook(lambda gradient: gradient * float("nan"))
+    worker.algorithm.model.fc.weight.register_hook(lambda gradient: gradient * float("nan"))
     worker.run()
-    assert torch.equal(shared.weights.detach(), before)
-    assert counters.total(Count.SKIPPED_UPDATES) == 2
-    assert counters.total(Count.UPDATES) == 0
-    assert counters.total(Count.AGENT_STEPS) == 64
+    assert torch.equal(shared.model.weights.detach(), before)
+    assert shared.counters.total(Count.SKIPPED_UPDATES) == 2
+    assert shared.counters.total(Count.UPDATES) == 0
+    assert shared.counters.total(Count.AGENT_STEPS) == 64
 
 
 def test_one_sample_per_update_is_no_reason_to_skip_it() -> None:
     """Regression: the standard deviation of a single advantage is not a number."""
-    settings = config(workers=1, lanes=1, num_steps=1, total_steps=3, loss="ppo", epochs=1, minibatches=1)
-    _, counters = train_alone(settings)
-    assert counters.total(Count.SKIPPED_UPDATES) == 0
-    assert counters.total(Count.UPDATES) == 3
+    settings = config(workers=1, lanes=1, num_steps=1, total_steps=3, algorithm="ppo", epochs=1, minibatches=1)
+    shared = train_alone(settings)
+    assert shared.counters.total(Count.SKIPPED_UPDATES) == 0
+    assert shared.counters.total(Count.UPDATES) == 3
 
 
 def test_clipped_gradients_are_what_is_applied() -> None:
     settings = config(workers=1, total_steps=32, max_grad_norm=1e-3)
-    shared, counters = make_shared(settings)
-    worker = Worker(0, settings, shared, counters, torch.device("cpu"))
+    shared = make_shared(settings)
+    worker = make_worker(0, settings, shared, CPU)
     worker.run()
-    assert shared.weights.grad is not None
-    assert float(shared.weights.grad.norm()) == pytest.approx(1e-3, rel=1e-2)
+    assert shared.model.weights.grad is not None
+    assert float(shared.model.weights.grad.norm()) == pytest.approx(1e-3, rel=1e-2)
 
 
 @pytest.mark.parametrize("shared_optimizer", [True, False])
 def test_optimizer_state_is_shared_or_the_workers_own(shared_optimizer: bool) -> None:
     settings = config(workers=1, total_steps=32, shared_optimizer=shared_optimizer)
-    shared, counters = make_shared(settings)
-    worker = Worker(0, settings, shared, counters, torch.device("cpu"))
-    assert (worker.optimizer is shared.optimizer) is shared_optimizer
-    before = shared.weights.detach().clone()
+    shared = make_shared(settings)
+    worker = make_worker(0, settings, shared, CPU)
+    assert (worker.store.optimizer is shared.model.optimizer) is shared_optimizer
+    before = shared.model.weights.detach().clone()
     worker.run()
-    assert not torch.equal(shared.weights.detach(), before)  # in both cases it is the shared weights that learn
-    assert float(worker.optimizer.state[shared.weights]["step"]) == 1
+    assert not torch.equal(shared.model.weights.detach(), before)  # in both cases it is the shared weights that learn
+    assert float(worker.store.optimizer.state[shared.model.weights]["step"]) == 1
 
 
 def test_ppo_minibatches_take_every_lane_once_per_epoch() -> None:
-    settings = config(workers=1, lanes=8, loss="ppo", epochs=3, minibatches=4)
-    shared, counters = make_shared(settings)
-    worker = Worker(0, settings, shared, counters, torch.device("cpu"))
-    batches = list(worker.learner._batches())
-    worker.envs[0].close()
+    settings = config(workers=1, lanes=8, algorithm="ppo", epochs=3, minibatches=4)
+    shared = make_shared(settings)
+    worker = make_worker(0, settings, shared, CPU)
+    batches = list(worker.algorithm._batches())
+    worker.collector.close()
     assert [len(batch) for batch in batches] == [2] * 12
     for epoch in range(3):
         lanes = torch.cat(batches[4 * epoch : 4 * epoch + 4])
@@ -249,14 +252,14 @@ def test_ppo_minibatches_take_every_lane_once_per_epoch() -> None:
 
 def test_input_statistics_become_those_of_the_pictures_seen() -> None:
     settings = config(load_rms_stats=False)
-    shared, _ = make_shared(settings)
+    shared = make_shared(settings)
     random = torch.Generator().manual_seed(0)
     batches = [torch.randint(low, 256, (5, 4, 4, 80, 80), dtype=torch.uint8, generator=random) for low in (0, 100, 200)]
-    shared.input_statistics[2] = 1e-6  # as if the shipped ones had hardly any weight
+    shared.model.input_statistics[2] = 1e-6  # as if the shipped ones had hardly any weight
     for batch in batches:
-        shared.observe(batch)
+        shared.model.observe(batch)
     everything = torch.cat(batches).double()
-    mean, variance, weight = shared.input_statistics.tolist()
+    mean, variance, weight = shared.model.input_statistics.tolist()
     assert mean == pytest.approx(float(everything.mean()), rel=1e-4)
     assert variance == pytest.approx(float(everything.var()), rel=1e-3)
     assert weight == pytest.approx(60)
@@ -266,11 +269,15 @@ def test_input_statistics_become_those_of_the_pictures_seen() -> None:
 def test_train_stages_gives_a_worker_its_stage(number: int, stage: str) -> None:
     """Those beyond the 32 play the whole game, which begins with 1-1; each life lost is an episode there."""
     settings = config(env="SuperMarioBros-v0", workers=33, train_stages=True, total_steps=256)
-    shared, counters = make_shared(settings)
-    Worker(number, settings, shared, counters, torch.device("cpu")).run()
-    played = {name for name, i in STAGE_INDEX.items() if counters.stages[:, i, StageCount.EPISODES].any()}
+    shared = make_shared(settings)
+    make_worker(number, settings, shared, CPU).run()
+    played = {name for name, i in STAGE_INDEX.items() if shared.counters.stages[:, i, StageCount.EPISODES].any()}
     assert played == {stage}
-    assert int(counters.counts[number, Count.EPISODES]) == int(counters.stages[number, :, StageCount.EPISODES].sum()) > 4
+    assert (
+        int(shared.counters.counts[number, Count.EPISODES])
+        == int(shared.counters.stages[number, :, StageCount.EPISODES].sum())
+        > 4
+    )
 
 
 # -- several workers
@@ -278,17 +285,17 @@ def test_train_stages_gives_a_worker_its_stage(number: int, stage: str) -> None:
 
 def mean_progress_of_random_play(settings: TrainConfig) -> float:
     """Of a fresh network: the weights never change."""
-    fresh = TrainConfig(**{**vars(settings), "workers": 1, "lr": 1e-30, "total_steps": 2_000})
-    _, counters = train_alone(fresh)
-    return float(counters.stages[0, 0, StageCount.MEAN_PROGRESS])
+    fresh = TrainConfig().with_values({**vars(settings), "workers": 1, "lr": 1e-30, "total_steps": 2_000})
+    shared = train_alone(fresh)
+    return float(shared.counters.stages[0, 0, StageCount.MEAN_PROGRESS])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [
-        {"loss": "ppo", "num_steps": 32, "total_steps": 5_000},
-        {"loss": "a3c", "num_steps": 16, "total_steps": 9_000},
+        {"algorithm": "ppo", "num_steps": 32, "total_steps": 5_000},
+        {"algorithm": "a3c", "num_steps": 16, "total_steps": 9_000},
     ],
     ids=["ppo", "a3c"],
 )
@@ -305,17 +312,17 @@ def test_two_workers_learn_to_run(options: dict[str, Any]) -> None:
         time_per_stage=8,
         **options,
     )
-    shared, counters = make_shared(settings)
+    shared = make_shared(settings)
     context = multiprocessing.get_context("spawn")
-    workers = [context.Process(target=run_worker, args=(i, settings, shared, counters)) for i in range(2)]
+    workers = [context.Process(target=run_worker, args=(i, settings, shared)) for i in range(2)]
     for worker in workers:
         worker.start()
     for worker in workers:
         worker.join()
     assert [worker.exitcode for worker in workers] == [0, 0]
-    assert int(counters.counts[:, Count.UPDATES].min()) > 10  # both took part
-    assert isinstance(shared.weights, nn.Parameter)
-    learnt = float(counters.stages[:, 0, StageCount.MEAN_PROGRESS].mean())
+    assert int(shared.counters.counts[:, Count.UPDATES].min()) > 10  # both took part
+    assert isinstance(shared.model.weights, nn.Parameter)
+    learnt = float(shared.counters.stages[:, 0, StageCount.MEAN_PROGRESS].mean())
     random_play = mean_progress_of_random_play(settings)
     assert learnt > 1.7 * random_play, (learnt, random_play)
 

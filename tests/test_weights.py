@@ -14,16 +14,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from a3g.learning.flat import FlatModel
-from a3g.learning.model import ActorCritic, NetworkSpec
 from safetensors import safe_open
 from safetensors.torch import save_file
 
 from a3g.errors import UserError
 from a3g.files import load_tensors, save_tensors, write_atomically
 from a3g.game.lane import GameOptions
-from a3g.learning.flat import FlatModel
-from a3g.learning.model import ActorCritic, NetworkSpec
+from a3g.networks.actor_critic import ActorCritic
+from a3g.networks.flat_parameters import FlatParameters
+from a3g.networks.pixel_network import NetworkSpec
 from a3g.runs.scores import GameSettings, Score, StageScore
 from a3g.runs.weights import check_fit, load_weights, save_weights, weights_path
 
@@ -87,7 +86,7 @@ def test_the_network_is_rebuilt_and_plays_the_same(tmp_path: Path, encoder: str,
 
 def test_weights_in_training_are_saved_as_they_are(tmp_path: Path, model: ActorCritic) -> None:
     """From a flat model whose parameters are views of one vector, as the tester saves them."""
-    FlatModel(model)
+    FlatParameters(model)
     save_weights(tmp_path / "w.safetensors", model, "SuperMarioBros-v0", GAME, 1)
     for name, tensor in load_weights(tmp_path / "w.safetensors").tensors.items():
         assert torch.equal(tensor, model.state_dict()[name])
@@ -307,7 +306,7 @@ def shapes_of(path: Path) -> dict[str, tuple[int, ...]]:
 
 def test_the_sentence_on_another_network_names_the_options(path: Path) -> None:
     with pytest.raises(UserError, match="--network, --lstm, --hidden-size, --actions and --stack"):
-        check_fit(shapes_of(path), NetworkSpec(), path)
+        check_fit(shapes_of(path), "a3c", NetworkSpec(), path)
 
 
 def test_checking_costs_no_random_numbers(path: Path) -> None:
@@ -315,7 +314,7 @@ def test_checking_costs_no_random_numbers(path: Path) -> None:
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    check_fit(shapes_of(path), SPEC, path)
+    check_fit(shapes_of(path), "a3c", SPEC, path)
     assert torch.equal(torch.rand(3), expected)
 
 

@@ -53,8 +53,12 @@ def sample_actions(log_probs: Tensor, random: torch.Generator) -> Tensor:
     """Draw actions, int64 (lanes,), from log-probabilities (lanes, actions)."""
     if log_probs.device.type == "cpu":
         return torch.multinomial(log_probs.exp(), 1, generator=random).squeeze(1)
-    # Of events that happen at these rates, which comes first? torch.multinomial does the same, but asks the CPU whether
-    # the probabilities are all right, which a CUDA graph can't record.
+    return sample_without_cpu(log_probs, random)
+
+
+def sample_without_cpu(log_probs: Tensor, random: torch.Generator) -> Tensor:
+    """As `sample_actions`, for CUDA graphs: torch.multinomial asks the CPU whether the probabilities are all right."""
+    # Of events that happen at these rates, which comes first?
     waiting_times = torch.empty_like(log_probs).exponential_(generator=random)
     return (log_probs.exp() / waiting_times).argmax(dim=-1)
 

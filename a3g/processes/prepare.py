@@ -64,7 +64,7 @@ def prepare_run(config: TrainConfig) -> Run:
             model.load_state_dict(weights.tensors)
         shared, best, saved_at = SharedRun(model, config), b"", 0.0
         if checkpoint is not None:
-            best, saved_at = _restore(shared, checkpoint)
+            best, saved_at = restore(shared, checkpoint)
         if folder is None:
             folder = _run_folder(config)
         _check_writable(folder)
@@ -91,7 +91,7 @@ def prepare_run(config: TrainConfig) -> Run:
     return Run(config, folder, shared, checkpoint, lock, saved_at)
 
 
-def _restore(shared: SharedRun, checkpoint: Path) -> tuple[bytes, float]:
+def restore(shared: SharedRun, checkpoint: Path) -> tuple[bytes, float]:
     """Put a checkpoint's content into what the processes share.
 
     Returns:

@@ -18,16 +18,15 @@ from a3g.processes.parent_death import end_with_parent
 if __name__ == "__mp_main__":
     end_with_parent()
 
-from a3g.learning.flat import FlatModel
-
+from a3g.networks.flat_parameters import FlatParameters
 from a3g.reporting.display import RunDisplay
 
 FOLDER = Path(sys.argv[1])
-_clip, _update = FlatModel.clip_gradients, RunDisplay.update
+_clip, _update = FlatParameters.clip_gradients, RunDisplay.update
 
 
-def clip_or_spoil(self: FlatModel, max_norm: float) -> Any:
-    """As `FlatModel.clip_gradients`, after an accident."""
+def clip_or_spoil(self: FlatParameters, max_norm: float) -> Any:
+    """As `FlatParameters.clip_gradients`, after an accident."""
     try:
         (FOLDER / "spoil").unlink()
         self.gradients.fill_(float("nan"))
@@ -47,7 +46,7 @@ def update_and_tell(self: RunDisplay, status: Any) -> None:
     _update(self, status)
 
 
-FlatModel.clip_gradients = clip_or_spoil  # type: ignore[method-assign]
+FlatParameters.clip_gradients = clip_or_spoil  # type: ignore[method-assign]
 RunDisplay.update = update_and_tell  # type: ignore[method-assign]
 
 if __name__ == "__main__":

@@ -18,8 +18,9 @@ import time
 from pathlib import Path
 
 import psutil
-from a3g.processes.checkpoint import checkpoints_in, load_progress, newest_good
 
+from a3g.runs.checkpoint import load_progress, newest_good
+from a3g.runs.paths import checkpoints_in
 from tests.stress.faults import leftovers
 
 ROOT = Path(__file__).resolve().parent.parent.parent
