@@ -22,7 +22,7 @@ SHAPE, NUM_ACTIONS = (2, 20, 20), 5
 
 def make_small(config: TrainConfig, device: torch.device = CPU) -> Any:
     """The algorithm of the settings with a network for small pictures; always with the same weights."""
-    kind: type[Any] = algorithm_class(config.loss)
+    kind: type[Any] = algorithm_class(config.algorithm)
 
     class Small(kind):  # type: ignore[misc]
         @classmethod

@@ -34,7 +34,7 @@ def whole_batch(
 ) -> tuple[dict[str, Any], list[torch.Tensor]]:
     """Metrics and gradients by one pass over `lanes`, written out."""
     before = torch.cat((rollout.columns["values"], rollout.next_values[None]))
-    advantages = gae(rollout.rewards, before, rollout.dones, settings.gamma, settings.tau)
+    advantages = gae(rollout.rewards, before, rollout.dones, settings.gamma, settings.options.tau)
     returns = advantages + before[:-1]
     starts = rollout.episode_starts[:, lanes]
     logits, values, _ = model(rollout.observations[:, lanes], rollout.initial_state[:, lanes], starts)
@@ -146,9 +146,8 @@ def test_gradients_of_a_kept_graph_add_up_in_float32_when_steps_are_computed_in_
             torch.testing.assert_close(parameter.grad, total, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("options", [{"algorithm": "ppo"}, {"keep_activations": False}, {"lanes": 1}])
+@pytest.mark.parametrize("options", [{"algorithm": "ppo", "minibatches": 1}, {"keep_activations": False}, {"lanes": 1}])
 def test_no_graph_is_kept_for_weights_that_change_or_against_the_users_wish_or_where_it_costs(options: dict[str, Any]) -> None:
-    options = {**options, "minibatches": 1}
     assert not getattr(make_small(config(**options)), "keeps_activations", False)
     assert make_small(config()).keeps_activations
 
