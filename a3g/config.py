@@ -6,21 +6,24 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
 from a3g.algorithm_options import A3COptions, AlgorithmOptions, converted, options_class
 from a3g.cores import usable_cores
 from a3g.errors import UserError
-from a3g.game.options import GameOptions
+from a3g.game.options import EMULATOR_NAMES, GameOptions
 from a3g.game.stages import STAGES, WHOLE_GAME, Stage, parse_env_id
 from a3g.network_spec import NetworkSpec
 from a3g.ranges import LONGEST_NAME, check_ranges, require
 
-EmulatorName = Literal["auto", "native", "fceumm", "nes-py"]
 ActionSet = Literal["a3g", "right", "simple", "complex"]
 Network = Literal["impala", "nature", "nips", "conv4"]
+if TYPE_CHECKING:
+    EmulatorName = str
+else:  # the choices are those of the table of engines
+    EmulatorName = Literal[EMULATOR_NAMES]
 
 
 def _short(*names: str) -> Any:

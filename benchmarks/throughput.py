@@ -3,7 +3,7 @@
 Environment: 16 lanes of stage 1-1 on one core, random actions, per engine; beside it the engine's bare frames.
 Pieces: what emulating, acting and learning take alone, in as many processes at once as there are workers
 (benchmarks/pieces.py), and what the loop makes of it.
-Training: `main.py` as users run it, for each network, lanes and workers. `seed settings` is A3G as seed 002 describes
+Training: `main.py` as users run it, for each network, lanes and workers. `seed settings` is A3G as the original describes
 it, in this project: one game per worker, float32, nes-py.
 Stable-Baselines3: A2C and PPO as their users run them (benchmarks/sb3.py).
 """

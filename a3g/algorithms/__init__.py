@@ -1,4 +1,7 @@
-"""The algorithms, by name: one file each, holding only what is specific to it."""
+"""The algorithms, by name: one file each, holding only what is specific to it.
+
+May import `experience`, `networks`, `accelerator`, `game` and the options.
+"""
 
 from __future__ import annotations
 

@@ -1,1 +1,4 @@
-"""Experience: rollouts, what collects them, episodes, advantages."""
+"""Experience: rollouts, what collects them, episodes, advantages.
+
+May import `networks`, `accelerator`, `game`, `reporting` and the options.
+"""

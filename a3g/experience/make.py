@@ -12,7 +12,7 @@ from a3g.config import TrainConfig
 from a3g.experience.collector import Collector
 from a3g.experience.double_buffered_collector import DoubleBufferedCollector
 from a3g.experience.rollout import Policy, Rollout
-from a3g.game.emulators import resolve_emulator
+from a3g.game.emulators import emulator_class, resolve_emulator
 from a3g.game.make import vector_env_parts
 from a3g.reporting.phases import PhaseClock
 
@@ -35,8 +35,8 @@ class AnyCollector(Protocol):
 
 def lane_groups(config: TrainConfig, device: torch.device) -> int:
     """In how many groups a worker's lanes shall play: two on a GPU, if they can be halved."""
-    # FCEUmm is one console a process, which two environments can't share.
-    can_halve = config.lanes % 2 == 0 and resolve_emulator(config.emulator) != "fceumm"
+    # Each half is an environment with an emulator of its own.
+    can_halve = config.lanes % 2 == 0 and not emulator_class(resolve_emulator(config.emulator)).one_per_process
     return 2 if device.type == "cuda" and config.gpu_overlap and can_halve else 1
 
 

@@ -1,4 +1,4 @@
-"""How the game is shown and played: action sets, options, names of the engines. Pure data, so that it imports quickly."""
+"""How the game is shown and played: action sets, options, the table of engines. Pure data, so that it imports quickly."""
 
 from __future__ import annotations
 
@@ -7,8 +7,33 @@ from dataclasses import dataclass
 from a3g.errors import UserError
 from a3g.game.buttons import BUTTON_A, BUTTON_B, BUTTON_DOWN, BUTTON_LEFT, BUTTON_RIGHT, BUTTON_UP
 
-EMULATOR_NAMES = ("auto", "native", "fceumm", "nes-py")
-"""What an engine can be called; `a3g.game.emulators` says what they are and starts them."""
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """Where an engine is, and whether it is installed."""
+
+    path: str
+    """``module:Class`` of the `a3g.game.emulators.Emulator`; imported when the engine is asked for."""
+    needs: str
+    """The module whose presence says that the engine is installed."""
+    how_to_get: str
+    """Ends the sentence that refuses an engine which is not installed."""
+
+
+ENGINES: dict[str, Engine] = {
+    "native": Engine(
+        "a3g.game.emulators.native:Native", "a3g_native", "build it by `pip install ./native`, which needs a C++ compiler"
+    ),
+    "fceumm": Engine(
+        "a3g.game.emulators.fceumm:Fceumm",
+        "stable_retro",
+        "install stable-retro 1.0.0, which has wheels for Python 3.12 and older",
+    ),
+    "nes-py": Engine("a3g.game.emulators.nes_py:NesPy", "nes_py", "install nes-py"),
+}
+"""By what `--emulator` calls them, fastest first; `a3g.game.emulators` starts them."""
+EMULATOR_NAMES = ("auto", *ENGINES)
+"""What `--emulator` can be."""
 
 _R, _L, _A, _B = BUTTON_RIGHT, BUTTON_LEFT, BUTTON_A, BUTTON_B
 

@@ -57,7 +57,7 @@ class SharedRMSprop(torch.optim.RMSprop):
 
     Args:
         params: tensors to optimize, on the CPU.
-        lr, alpha, eps, weight_decay, momentum, centered: as in `torch.optim.RMSprop`; the default eps is seed 002's.
+        lr, alpha, eps, weight_decay, momentum, centered: as in `torch.optim.RMSprop`; the default eps is the original A3G's.
     """
 
     def __init__(

@@ -121,7 +121,7 @@ class RunCounters:
         self.restarts += 1
 
     def note_restored(self) -> None:
-        """The shared model was damaged and taken back to what it was."""
+        """The shared model was damaged and restored."""
         self.restored += 1
 
     def set_phase_seconds(self, worker: int, seconds: Sequence[float]) -> None:

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from a3g.algorithms.base import Algorithm
-from a3g.game.emulators import resolve_emulator
+from a3g.game.emulators import emulator_class, resolve_emulator
 from a3g.game.lane import GameOptions
 from a3g.game.lane_vector import LaneVectorEnv
 from a3g.game.native_vector import NativeVectorEnv
@@ -103,7 +103,7 @@ class _Episode:
 
 
 class Evaluator:
-    """Plays episodes with a model, many at a time (on nes-py one at a time), through the environments of training.
+    """Plays episodes with a model through the environments of training, side by side where they can share an emulator.
 
     In the whole game every life and every stage begins as in training: with a zeroed LSTM and equal pictures.
     """
@@ -210,7 +210,7 @@ class Evaluator:
         if self._engine == "native":  # steps idle lanes too: no more than twice as many as there are episodes
             size = min(LANES, 1 << max(episodes - 1, 0).bit_length())
         else:
-            size = 1 if self._engine == "nes-py" else LANES
+            size = LANES if emulator_class(self._engine).shares_states else 1
         if size not in self._envs:
             planned = _PlannedStarts(size, self._options.noop_max)
             if self._engine == "native":

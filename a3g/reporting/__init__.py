@@ -1,1 +1,4 @@
-"""What people look at: the live table, TensorBoard and CSV, videos, a window, pictures. Anyone may use it."""
+"""What people look at: the live table, TensorBoard and CSV, videos, a window.
+
+May import the options only.
+"""

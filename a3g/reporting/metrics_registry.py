@@ -17,8 +17,8 @@ class Metric:
 
     name: str
     unit: str = ""
-    combine: Literal["mean", "sum", "max", "last"] = "mean"
-    """How the run's value is made of the workers' values; "last" takes the one that was reported last."""
+    combine: Literal["mean", "sum", "max"] = "mean"
+    """How the run's value is made of the workers' values."""
     curve: str = ""
     """Name in TensorBoard and metrics.csv; by default learn/ and the metric's name."""
     curve_scale: float = 1.0
@@ -62,7 +62,7 @@ def combine(name: str, values: Sequence[float]) -> float:
 
     Args:
         name: the metric's name, declared or not.
-        values: one per worker that has reported it, in the order in which they were reported; at least one.
+        values: one per worker that has reported it; at least one.
 
     Raises:
         ValueError: if there are no values.
@@ -74,6 +74,4 @@ def combine(name: str, values: Sequence[float]) -> float:
         return float(sum(values))
     if how == "max":
         return float(max(values))
-    if how == "last":
-        return float(values[-1])
     return float(sum(values) / len(values))

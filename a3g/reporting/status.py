@@ -68,7 +68,7 @@ class RunStatus:
     testing: bool = False
     """Whether the tester plays its first test of this start."""
     restored: int = 0
-    """How often the shared model was damaged and taken back to a checkpoint."""
+    """How often the shared model was damaged and restored from a checkpoint."""
     last_trouble: str = ""
     """What happened last, with its time."""
     saving: SavingStatus = SavingStatus()

@@ -18,7 +18,7 @@ class Progress:
     resumed: int = 0
     """How often the run was resumed."""
     restored: int = 0
-    """How often the shared model was found damaged and taken back to what it was."""
+    """How often the shared model was found damaged and restored."""
     seconds: float = 0.0
     """Since the first worker's first step, pauses between resumed parts left out."""
     saved_at: float = 0.0

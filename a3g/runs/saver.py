@@ -53,7 +53,7 @@ class Saver:
             snapshot: of all that the processes share.
             barrier: before the shared model.
             progress: gives the counters as they stand.
-            on_restored: called when the shared model was damaged and has been taken back to the last snapshot.
+            on_restored: called when the shared model was damaged and has been restored from the last snapshot.
             stopping: whether the workers have been told to stop.
             worker_beats: counts the first worker's signs of life.
             say: called with sentences for people.
@@ -99,7 +99,7 @@ class Saver:
             self._held_since = now
         if self._held_since is not None:
             empty = self._barrier.is_clear
-            if empty or now - self._held_since > self._patience:
+            if empty or now - self._held_since > self._part_timeout:
                 if not empty:
                     self._say("a worker did not pause for the checkpoint; it may hold a part of that worker's update")
                 self._take()
@@ -115,7 +115,7 @@ class Saver:
         """See that the shared model and optimizer are sound, and take them back to the last snapshot if not.
 
         Returns:
-            whether they had to be taken back
+            whether they had to be restored
         """
         self._next_health = now + HEALTH_SECONDS
         if self._snapshot.source_is_sound:
@@ -171,7 +171,7 @@ class Saver:
         return not self.trouble
 
     @property
-    def _patience(self) -> float:
+    def _part_timeout(self) -> float:
         config = self._config
         return BARRIER_PATIENCE_SECONDS if config.workers > 1 else max(BARRIER_PATIENCE_SECONDS, config.heartbeat_timeout)
 
@@ -202,7 +202,7 @@ class Saver:
         try:
             best = _read_if_there(self._folder / BEST_NAME)
             path = checkpoint_path(self._folder, number)
-            if part is not None and not part.wait(self._patience):
+            if part is not None and not part.wait(self._part_timeout):
                 return
             self._bytes = save_checkpoint(path, self._snapshot.tensors, progress, self._config, best)
             self._saved_at = time.time()
@@ -238,8 +238,8 @@ class _Part:
         self._path, self._count_beats, self._stopping = path, beats, stopping
         self._beats = beats()
 
-    def wait(self, patience: float) -> bool:
-        """Wait until the part is there, or `patience` seconds: a worker that is dead or hangs keeps no checkpoint.
+    def wait(self, seconds: float) -> bool:
+        """Wait until the part is there, or `seconds` seconds: a worker that is dead or hangs keeps no checkpoint.
 
         Returns:
             False if the run stops before: the worker leaves its state for the checkpoint of the end
@@ -247,7 +247,7 @@ class _Part:
         Raises:
             OSError: if the worker has gone on without having written it, as on a full disk.
         """
-        deadline = time.monotonic() + patience
+        deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             has_gone_on = self._count_beats() != self._beats  # first: what it writes comes before it goes on
             if self._path.exists():

@@ -9,8 +9,8 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
-from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
@@ -27,7 +27,7 @@ from a3g.game.buttons import (
     BUTTON_START,
     BUTTON_UP,
 )
-from a3g.game.options import EMULATOR_NAMES
+from a3g.game.options import EMULATOR_NAMES, ENGINES
 
 __all__ = [
     "ALL",
@@ -48,6 +48,7 @@ __all__ = [
     "Emulator",
     "Image",
     "available_emulators",
+    "emulator_class",
     "make_emulator",
     "resolve_emulator",
 ]
@@ -64,15 +65,17 @@ FRAMES_PER_SECOND = 60
 class Emulator(Protocol):
     """One console with the game in it."""
 
+    # Of the engine, so that they can be read from the class.
     name: str
     shares_states: bool
     """Whether `load` is so cheap that many games can take turns on one emulator."""
+    draws_on_demand: bool
+    """Whether a frame run with `draw=False` has no picture; other engines draw every frame."""
+    one_per_process: bool
+    """Whether a process can hold only one emulator at a time."""
 
     def reset(self) -> None:
         """Switch the console off and on."""
-
-    draws_on_demand: bool
-    """Whether a frame run with `draw=False` has no picture; other engines draw every frame."""
 
     def frame(self, buttons: int, draw: bool = True) -> None:
         """Run one frame (1/60 s) with the given button bits held; `draw` says that its picture will be asked for."""
@@ -105,35 +108,9 @@ class Emulator(Protocol):
         """Free the engine."""
 
 
-def _make_fceumm() -> Emulator:
-    from a3g.game.emulators.fceumm import Fceumm
-
-    return Fceumm()
-
-
-def _make_nes_py() -> Emulator:
-    from a3g.game.emulators.nes_py import NesPy
-
-    return NesPy()
-
-
-def _make_native() -> Emulator:
-    from a3g.game.emulators.native import Native
-
-    return Native()
-
-
-# Fastest first; the module whose presence says that the engine is installed; how to get it.
-_ENGINES: dict[str, tuple[str, Callable[[], Emulator], str]] = {
-    "native": ("a3g_native", _make_native, "build it by `pip install ./native`, which needs a C++ compiler"),
-    "fceumm": ("stable_retro", _make_fceumm, "install stable-retro 1.0.0, which has wheels for Python 3.12 and older"),
-    "nes-py": ("nes_py", _make_nes_py, "install nes-py"),
-}
-
-
 def available_emulators() -> tuple[str, ...]:
     """Names of the engines installed on this machine, fastest first."""
-    return tuple(name for name, (module, _, _) in _ENGINES.items() if importlib.util.find_spec(module) is not None)
+    return tuple(name for name, engine in ENGINES.items() if importlib.util.find_spec(engine.needs) is not None)
 
 
 def resolve_emulator(name: str = "auto") -> str:
@@ -149,11 +126,18 @@ def resolve_emulator(name: str = "auto") -> str:
                 "No emulator is installed: run `make setup`, which installs nes-py and, up to Python 3.12, stable-retro."
             )
         return installed[0]
-    if name not in _ENGINES:
-        raise UserError(f"Unknown emulator {name!r}: choose one of {', '.join(EMULATOR_NAMES)}.")
+    if name not in ENGINES:
+        raise UserError(f"Unknown emulator {name!r}: choose one of {', '.join(('auto', *ENGINES))}.")
     if name not in installed:
-        raise UserError(f"The emulator {name!r} is not installed here: {_ENGINES[name][2]}, or choose --emulator auto.")
+        raise UserError(f"The emulator {name!r} is not installed here: {ENGINES[name].how_to_get}, or choose --emulator auto.")
     return name
+
+
+def emulator_class(name: str) -> type[Emulator]:
+    """The class of the engine called `name`, a key of ENGINES."""
+    module, _, class_name = ENGINES[name].path.partition(":")
+    found: type[Emulator] = getattr(importlib.import_module(module), class_name)
+    return found
 
 
 def make_emulator(name: str = "auto") -> Emulator:
@@ -162,5 +146,4 @@ def make_emulator(name: str = "auto") -> Emulator:
     Raises:
         UserError: if the engine or the cartridge is missing, or the engine can't be started.
     """
-    resolved = resolve_emulator(name)
-    return _ENGINES[resolved][1]()
+    return emulator_class(resolve_emulator(name))()

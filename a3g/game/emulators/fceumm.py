@@ -63,6 +63,7 @@ class Fceumm:
     name = "fceumm"
     shares_states = True
     draws_on_demand = False
+    one_per_process = True
 
     def __init__(self) -> None:
         import stable_retro

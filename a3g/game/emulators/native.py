@@ -16,6 +16,7 @@ class Native:
     name = "native"
     shares_states = True
     draws_on_demand = True
+    one_per_process = False
 
     def __init__(self) -> None:
         import a3g_native

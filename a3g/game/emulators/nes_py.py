@@ -38,6 +38,7 @@ class NesPy:
     name = "nes-py"
     shares_states = False
     draws_on_demand = False
+    one_per_process = False
 
     def __init__(self) -> None:
         self._console: Any = None
