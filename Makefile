@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: setup train eval test test-fast test-avx2 coverage soak kills lint format hooks
+.PHONY: setup train eval test test-fast test-avx2 coverage soak kills lint format hooks docs
 .PHONY: bench bench-clear bench-staleness bench-native bench-native-shortcuts native-compare
 
 setup: $(STAMP)
@@ -107,3 +107,9 @@ format: $(STAMP)
 # Checks before every commit, the same as `make lint`'s.
 hooks: $(STAMP)
 	$(BIN)/pre-commit install
+
+# The documentation as a site in site/, in an environment of its own.
+docs:
+	test -x .venv-docs/bin/python || $(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/python -m pip --disable-pip-version-check install --quiet --requirement docs/requirements.txt
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict
