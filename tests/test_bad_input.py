@@ -199,7 +199,7 @@ CASES = {
     "eval: unknown env": Case("gym_eval.py --env SuperMarioBros-1-1", "Unknown environment 'SuperMarioBros-1-1'"),
     "eval: no episodes": Case("gym_eval.py --num-episodes 0", "--num-episodes must be at least 1, not 0"),
     "eval: no such GPU": Case(f"gym_eval.py --env {ENV} --gpu-id 99", "There is no GPU 99", small_weights),
-    "eval: no weights": Case(f"gym_eval.py --env {ENV}", "There is no weights file"),
+    "eval: no weights": Case(f"gym_eval.py --env {ENV} -lmr here", f"There is no weights file here/{ENV}.safetensors"),
     "eval: no such weights": Case("gym_eval.py --weights here.safetensors", "There is no weights file here.safetensors"),
     "eval: damaged weights": Case(f"gym_eval.py --env {ENV}", "is damaged", damaged_weights),
     "eval: other weights": Case(f"gym_eval.py --env {ENV} -hs 512", "--hidden-size 16, not 512", small_weights),

@@ -226,6 +226,15 @@ def test_headers_that_declare_nonsense(kind: Kind, header: Any) -> None:
     assert not refused_or_read(kind)
 
 
+@pytest.mark.parametrize("games", ["[]", "7", "null", "[[1]]"])
+def test_a_workers_state_of_other_kinds_of_games_is_refused(tmp_path: Path, games: str) -> None:
+    """Regression: a list where a dict should be ended in a TypeError."""
+    path = tmp_path / "state.safetensors"
+    save_tensors(path, {"random": torch.zeros(1)}, {"games": games})
+    with pytest.raises(UserError, match="is damaged"):
+        load_worker_state(path, CONFIG, 0, torch.device("cpu"))
+
+
 @pytest.mark.parametrize("size", [MAX_HEADER_BYTES + 1, 1 << 40, (1 << 63) - 1, (1 << 64) - 1])
 def test_headers_of_any_length_are_not_read(kind: Kind, size: int) -> None:
     with kind.path.open("wb") as file:

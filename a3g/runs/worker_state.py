@@ -46,7 +46,7 @@ def load_worker_state(path: Path, config: TrainConfig, worker: int, device: torc
             optimizer = json.loads(metadata["optimizer"])
         else:
             optimizer = {"name": own_optimizer, "network": games["network"]}
-    except (KeyError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise UserError(f"The worker's state file {path} is damaged ({error!r}).") from error
     now, optimizer_now = (json.loads(json.dumps(each)) for each in (_games(config, worker, device), _optimizer(config)))
     return WorkerState(tensors, games == now, optimizer == optimizer_now)
