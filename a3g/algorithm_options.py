@@ -80,7 +80,9 @@ def options_class(algorithm: str) -> type[AlgorithmOptions]:
     if not _CLASS.fullmatch(algorithm):
         names = ", ".join(OPTIONS)
         raise UserError(f"Unknown algorithm {algorithm!r}: choose one of {names}, or module:Class for one of yours.")
-    found: type[AlgorithmOptions] = getattr(import_class(algorithm), "options_class", AlgorithmOptions)
+    found = getattr(import_class(algorithm), "options_class", AlgorithmOptions)
+    if not (isinstance(found, type) and issubclass(found, AlgorithmOptions)):
+        raise UserError(f"The options_class of {algorithm!r} must be a subclass of a3g.algorithm_options.AlgorithmOptions.")
     return found
 
 

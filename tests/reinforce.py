@@ -1,6 +1,6 @@
 """An algorithm that is no part of the package: REINFORCE with a baseline (Williams 1992, section 4).
 
-`python main.py --loss tests.reinforce:Reinforce` trains with it.
+`python main.py --algorithm tests.reinforce:Reinforce` trains with it.
 """
 
 from __future__ import annotations
@@ -12,18 +12,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from a3g.algorithm_options import AlgorithmOptions
 from a3g.algorithms.base import Algorithm
 from a3g.config import TrainConfig
 from a3g.experience.rollout import Rollout, Step
 from a3g.networks.actor_critic import ActorCritic
 from a3g.networks.pixel_network import NetworkSpec
 
-BASELINE_WEIGHT = 0.1
-
 
 @dataclass(frozen=True)
-class ReinforceOptions:
-    """It has none of its own."""
+class ReinforceOptions(AlgorithmOptions):
+    """Flags beside those that all algorithms have."""
+
+    baseline_weight: float = 0.1
+    """How much of the newest error the baseline takes over with each update."""
 
 
 class Reinforce(Algorithm):
@@ -64,12 +66,9 @@ class Reinforce(Algorithm):
         loss = -(chosen * errors).mean()
         loss.backward()  # type: ignore[no-untyped-call]
         norm = self.flat.clip_gradients(self.config.max_grad_norm)
-        self.baseline += BASELINE_WEIGHT * errors.mean()
-        yield {
-            "policy_loss": float(loss.detach()),
-            "baseline_loss": float(errors.square().mean()),
-            "gradient_norm": float(norm),
-        }
+        self.baseline += self.options.baseline_weight * errors.mean()
+        losses = {"policy_loss": float(loss.detach()), "baseline_loss": float(errors.square().mean())}
+        yield {**losses, "gradient_norm": float(norm)}
 
     def state_dict(self) -> dict[str, Tensor]:
         return {"baseline": self.baseline.cpu().clone()}

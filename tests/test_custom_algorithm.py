@@ -11,16 +11,18 @@ import torch
 
 from a3g.algorithms import ALGORITHMS, algorithm_class, make_algorithm
 from a3g.algorithms.base import Algorithm
-from a3g.config import TrainConfig, parse_train
+from a3g.command_line import parse_train
+from a3g.config import TrainConfig
 from a3g.errors import UserError
 from a3g.files import load_tensors
 from a3g.processes.prepare import restore
 from a3g.processes.shared_run import SharedRun
 from a3g.processes.worker import make_worker
+from a3g.reporting.metrics import read_curve
 from a3g.runs.checkpoint import load_config, load_progress
 from a3g.runs.paths import worker_path
 from tests.learning import CPU, make_rollout, make_small
-from tests.reinforce import BASELINE_WEIGHT, Reinforce
+from tests.reinforce import Reinforce
 from tests.running import ROOT, Start, arguments, newest_checkpoint, summary_of
 
 NAME = "tests.reinforce:Reinforce"
@@ -54,7 +56,7 @@ def test_a_users_own_is_found_by_module_and_class() -> None:
         ),
         (":Reinforce", "Unknown algorithm ':Reinforce'"),
         ("tests.reinforce:Step", "'tests.reinforce:Step' is no algorithm: it must be a subclass"),
-        ("tests.reinforce:BASELINE_WEIGHT", "is no algorithm"),
+        ("tests.reinforce:Any", "is no algorithm"),
     ],
 )
 def test_names_that_are_none(name: str, says: str) -> None:
@@ -76,6 +78,7 @@ def test_the_option_takes_a_name_or_a_class(name: str) -> None:
 def test_its_gradient_is_the_sum_over_samples() -> None:
     """Williams 1992, equation 11: (r - b) times the gradient of ln g, with the discounted return for r."""
     settings = TrainConfig(algorithm=NAME, network="conv4", hidden_size=8, lanes=3, num_steps=6, precision="float32", gamma=0.9)
+    settings = settings.with_values({"baseline_weight": 0.25})
     algorithm = make_small(settings)
     rollout = make_rollout(algorithm)
     algorithm.baseline.fill_(0.5)
@@ -98,7 +101,7 @@ def test_its_gradient_is_the_sum_over_samples() -> None:
     for parameter, gradient in zip(algorithm.model.parameters(), expected, strict=True):
         wanted = torch.zeros_like(parameter) if gradient is None else gradient
         torch.testing.assert_close(parameter.grad, wanted, rtol=1e-3, atol=1e-5)
-    assert float(algorithm.baseline) == pytest.approx(0.5 + BASELINE_WEIGHT * sum(errors) / 18, rel=1e-4)
+    assert float(algorithm.baseline) == pytest.approx(0.5 + 0.25 * sum(errors) / 18, rel=1e-4)
 
 
 # -- the whole program with it
@@ -106,12 +109,14 @@ def test_its_gradient_is_the_sum_over_samples() -> None:
 
 def test_it_trains_is_tested_is_saved_and_goes_on(tmp_path: Path, start: Start) -> None:
     folder = tmp_path / "logs" / "run"
-    command = arguments(tmp_path, "--loss", NAME)
+    command = arguments(tmp_path, "--algorithm", NAME, "--baseline-weight", "0.2")
     start([*command, "--run-name", "run", "--total-steps", "320"]).finish(0)
     summary = summary_of(folder)
     assert (summary["restarts"], summary["skipped_updates"], summary["workers"]) == (0, 0, 2)
     assert summary["agent_steps"] == 32 * summary["updates"] >= 320
-    assert json.loads((folder / "config.json").read_text())["loss"] == NAME
+    saved = json.loads((folder / "config.json").read_text())
+    assert (saved["algorithm"], saved["baseline_weight"]) == (NAME, 0.2)
+    assert read_curve(folder, "learn/baseline_loss")
 
     # Its weights have moved, and its metrics are there by name.
     config = load_config(newest_checkpoint(folder))
@@ -146,7 +151,7 @@ def test_it_trains_is_tested_is_saved_and_goes_on(tmp_path: Path, start: Start) 
 
 
 def test_a_mistake_in_its_name_is_one_sentence(tmp_path: Path, start: Start) -> None:
-    _, err = start(arguments(tmp_path, "--loss", "tests.reinforce:Sarsa")).finish(2)
+    _, err = start(arguments(tmp_path, "--algorithm", "tests.reinforce:Sarsa")).finish(2)
     says = "Can't import 'tests.reinforce:Sarsa': module 'tests.reinforce' has no attribute 'Sarsa'."
     assert err == f"main.py: {says}\n"
     assert not (tmp_path / "logs").exists()

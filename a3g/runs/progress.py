@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any
 
+# Counters have 64 bits.
+_LARGEST = 2**63
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -31,6 +34,7 @@ class Progress:
             ValueError: if they are no progress.
         """
         kinds = {field.name: type(field.default) for field in fields(cls)}
-        if any(name not in kinds or type(value) not in (int, kinds[name]) or value < 0 for name, value in values.items()):
-            raise ValueError("no readable progress")
+        for name, value in values.items():
+            if name not in kinds or type(value) not in (int, kinds[name]) or not 0 <= value < _LARGEST:
+                raise ValueError("no readable progress")
         return cls(**values)
