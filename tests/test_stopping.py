@@ -13,8 +13,8 @@ from torch import multiprocessing
 from a3g.config import TrainConfig
 from a3g.processes.divergence import MAX_RESTORATIONS, MAX_SKIPPED, SERIES_UPDATES, SKIPPED_SECONDS, DivergenceMonitor
 from a3g.processes.heartbeat import HeartbeatMonitor, Heartbeats
-from a3g.processes.launcher import resume_command
 from a3g.processes.prepare import prepare_run
+from a3g.processes.run_end import resume_command
 from a3g.processes.supervisor import Child, Supervisor
 from a3g.runs.checkpoint import load_progress, newest_good
 from a3g.runs.paths import worker_path

@@ -21,11 +21,10 @@ from torch import Tensor, multiprocessing
 
 from a3g.config import TrainConfig
 from a3g.files import append, remove_remains
-from a3g.processes import launcher, saver
 from a3g.processes.heartbeat import LAUNCHER_SLEPT_SECONDS, STARTING_FACTOR, HeartbeatMonitor, Heartbeats
-from a3g.processes.launcher import _stop_signals
 from a3g.processes.prepare import prepare_run
 from a3g.processes.process import EXIT_DAMAGED_WEIGHTS, prepare_process
+from a3g.processes.run_end import collect_stop_signals, make_saver
 from a3g.processes.supervisor import (
     LONGEST_DELAY_SECONDS,
     MAX_DEATHS_WITHOUT_WORK,
@@ -40,6 +39,7 @@ from a3g.processes.supervisor import (
 from a3g.reporting.metrics import MetricsWriter, read_curve
 from a3g.reporting.phases import PHASE_NAMES
 from a3g.reporting.status import RunStatus
+from a3g.runs import saver
 from a3g.runs.barrier import CheckpointBarrier
 from a3g.runs.checkpoint import load_progress, newest_good
 from a3g.runs.paths import checkpoint_path, checkpoints_in, worker_path
@@ -293,7 +293,7 @@ def test_nohup_holds(handler: signal.Handlers, heard: list[signal.Signals]) -> N
     before = signal.signal(signal.SIGHUP, handler)
     try:
         received: list[signal.Signals] = []
-        with _stop_signals(received):
+        with collect_stop_signals(received):
             if signal.getsignal(signal.SIGHUP) != signal.SIG_DFL:  # else it would be the tests' end
                 signal.raise_signal(signal.SIGHUP)
         assert received == heard
@@ -468,7 +468,7 @@ class Office:
         defaults = {**SMALL, "workers": 1, "log_dir": folder, "save_model_dir": folder, "run_name": "run"}
         self.run = prepare_run(TrainConfig().with_values({**defaults, **options}))
         self.said: list[str] = []
-        self.saver = launcher._make_saver(self.run, self.said.append)
+        self.saver = make_saver(self.run, self.said.append)
         self.now = time.monotonic()
 
     def begin(self) -> Path:

@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shlex
 import signal
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from multiprocessing.process import BaseProcess
-from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import setproctitle
@@ -23,20 +18,20 @@ from a3g.config import TrainConfig
 from a3g.files import remove_remains, write_atomically
 from a3g.processes.counters import Count
 from a3g.processes.divergence import DivergenceMonitor
-from a3g.processes.fork_server import ONE_THREAD, STOP_SIGNALS, fork_server_is_starting, process_context, start_process
+from a3g.processes.fork_server import ONE_THREAD, fork_server_is_starting, process_context, start_process
 from a3g.processes.heartbeat import HeartbeatMonitor
 from a3g.processes.prepare import prepare_run
 from a3g.processes.process import EXIT_DAMAGED_WEIGHTS, compute_on_one_core, describe_computing, describe_gpus
+from a3g.processes.run_end import collect_stop_signals, exit_code, make_saver, reached_its_goal, resume_command, test_at_end
 from a3g.processes.run_statistics import Run, read_status, write_summary
+from a3g.processes.serial import train_serially
 from a3g.processes.supervisor import Child, Supervisor
-from a3g.processes.tester import Tester, run_tester
-from a3g.processes.worker import make_worker, run_worker
+from a3g.processes.tester import run_tester
+from a3g.processes.worker import run_worker
 from a3g.reporting.display import RunDisplay
 from a3g.reporting.say import say
 from a3g.reporting.status import RunStatus
 from a3g.runs.paths import leaving_path, worker_path
-from a3g.runs.saver import Saver
-from a3g.runs.snapshot import Snapshot
 
 POLL_SECONDS = 0.2
 URGENT_POLL_SECONDS = 0.002
@@ -44,8 +39,6 @@ URGENT_POLL_SECONDS = 0.002
 SKIPPED_SECONDS = 60.0
 # The tester gives way to the workers and may get next to nothing of a busy machine: it may be silent for longer.
 TESTER_TIMEOUT_FACTOR = 5.0
-# Exit codes beside 0 (the run's goal reached) and 2 (a user's mistake), as shells use them: 128 + signal number.
-EXIT_FAILURE = 1
 
 
 def train(config: TrainConfig) -> int:
@@ -60,7 +53,7 @@ def train(config: TrainConfig) -> int:
     for line in (describe_computing(run.config), *describe_gpus(run.config, torch.cuda.device_count())):
         say(f"a3g: {line}")
     try:
-        return _train_serially(run) if config.serial else _Launcher(run).run()
+        return train_serially(run) if config.serial else _Launcher(run).run()
     finally:
         run.close()
 
@@ -83,14 +76,14 @@ class _Launcher:
         self._skipped, self._skipped_at = skipped, now
         self._divergence = DivergenceMonitor(run.config.lr, now, updates, skipped)
         self._diverged, self._restored_before = False, counters.restored
-        self._saver = _make_saver(run, self._say)
+        self._saver = make_saver(run, self._say)
 
     def run(self) -> int:
         """Start everything, watch it until there is a reason to stop, and leave everything saved."""
         reason, failed = "stopped by an error", True
         # Children must not make threads of their own: one process, one core.
         os.environ.update(ONE_THREAD)
-        with _stop_signals(self._signals), self._display:
+        with collect_stop_signals(self._signals), self._display:
             try:
                 if self.run_.resumed_from is None:  # from now on there is something to go on with
                     self._saver.save_at_once()
@@ -110,12 +103,12 @@ class _Launcher:
                 saved = self._save_the_end()
                 write_summary(self.run_, reason)
                 self._display.finish(self._status())
-            if not failed and _test_at_end(self.run_, self._signals):
+            if not failed and test_at_end(self.run_, self._signals):
                 write_summary(self.run_, reason)
         self._display.say_end(self._status(), reason)
-        if saved and not _reached_its_goal(self._signals, failed, reason):
+        if saved and not reached_its_goal(self._signals, failed, reason):
             self._display.say(f"go on with it by: {resume_command(self.run_.folder)}")
-        code = _exit_code(self._signals, saved, failed)
+        code = exit_code(self._signals, saved, failed)
         if not all_ended:  # `multiprocessing` would wait for them for ever
             sys.stdout.flush()
             os._exit(code)
@@ -228,121 +221,3 @@ class _Launcher:
         process = self._context.Process(target=target, args=arguments, name=title, daemon=True)
         start_process(process)
         return process
-
-
-def _train_serially(run: Run) -> int:
-    """One worker in this process, no tester; the same worker code. Saved when it ends."""
-    gpu = run.config.gpu_ids[0]
-    device = torch.device("cpu") if gpu < 0 else torch.device("cuda", gpu)
-    if gpu >= 0:
-        torch.cuda.set_device(device)  # everything on this GPU, so that no other gets a context
-    shared = run.shared
-    worker = make_worker(0, run.config, shared, device, shared.counters.resumed, run.folder, run.resumed_from)
-    saver = _make_saver(run, lambda message: say(f"a3g: {message}"))
-    reason = "stopped by an error"
-    received: list[signal.Signals] = []
-    with _stop_signals(received, lambda: shared.control.stop.fill_(1)):
-        try:
-            with _stop_in_time(run):
-                worker.run()
-            minutes = bool(shared.control.stop)
-            goal = f"max_minutes {run.config.max_minutes:g}" if minutes else f"total_steps {run.config.total_steps}"
-            reason = received[0].name if received else f"{goal} reached"
-        finally:
-            say(f"a3g: {reason}: stopping, saving")
-            shared.control.stop.fill_(1)
-            saved = saver.save_the_end()
-            write_summary(run, reason)
-        if _test_at_end(run, received):
-            write_summary(run, reason)
-        if saved and received:
-            say(f"a3g: go on with it by: {resume_command(run.folder)}")
-    return _exit_code(received, saved)
-
-
-def _make_saver(run: Run, say: Callable[[str], None]) -> Saver:
-    shared = run.shared
-    return Saver(
-        run.folder,
-        run.config,
-        Snapshot(shared.model.tensors(), shared.tensors_beside_model()),
-        shared.control.barrier,
-        shared.counters.progress,
-        on_restored=shared.counters.note_restored,
-        stopping=lambda: bool(shared.control.stop),
-        worker_beats=lambda: shared.control.heartbeats.count(0),
-        say=say,
-        now=time.monotonic(),
-        resumed_from=run.resumed_from,
-        saved_at=run.saved_at,
-    )
-
-
-def _test_at_end(run: Run, signals: list[signal.Signals]) -> bool:
-    """Test the last weights in this process if that is asked for, when all is saved; a further signal ends it.
-
-    Returns:
-        whether there was time for it: whoever sends another signal than Ctrl-C wants the machine soon
-    """
-    if not run.config.test_at_end or any(number != signal.SIGINT for number in signals):
-        return False
-    say("a3g: tests the last weights; the run is saved, Ctrl-C ends the test")
-    before = len(signals)
-    tester = Tester(run.config, run.shared, run.folder, torch.device("cpu"))
-    tester.test_last(lambda: len(signals) > before)
-    return True
-
-
-def resume_command(folder: Path) -> str:
-    """The command that goes on with a run."""
-    name = folder.name if folder.parent == TrainConfig.log_dir else str(folder)
-    return f"python main.py --resume {shlex.quote(name)}"
-
-
-def _reached_its_goal(signals: list[signal.Signals], failed: bool, reason: str) -> bool:
-    """Whether there is nothing left to do; a run that only used up its minutes goes on for as many more."""
-    return not signals and not failed and not reason.startswith("max_minutes")
-
-
-@contextlib.contextmanager
-def _stop_in_time(run: Run) -> Iterator[None]:
-    """Tell the worker in this process to stop when `max_minutes` are over, those before it was resumed included."""
-    limit = run.config.max_minutes
-    timer = threading.Timer(
-        max(60 * limit - run.shared.counters.seconds_since_first_step, 0.0), lambda: run.shared.control.stop.fill_(1)
-    )
-    timer.daemon = True
-    if limit:
-        timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
-
-
-def _exit_code(signals: list[signal.Signals], saved: bool, failed: bool = False) -> int:
-    if signals and saved:
-        return 128 + signals[0]
-    return 0 if saved and not failed else EXIT_FAILURE
-
-
-@contextlib.contextmanager
-def _stop_signals(received: list[signal.Signals], on_signal: Callable[[], Any] = lambda: None) -> Iterator[None]:
-    """Collect the signals that tell a run to stop, instead of ending by them; the first is the one that counts.
-
-    Args:
-        received: the signals are appended to it.
-        on_signal: called after each.
-    """
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        received.append(signal.Signals(number))
-        on_signal()
-
-    unheard = {signal.SIGHUP} if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else set()  # under nohup
-    previous = {number: signal.signal(number, handle) for number in STOP_SIGNALS if number not in unheard}
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
