@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .PHONY: setup train eval test test-fast test-avx2 coverage soak kills lint format hooks
-.PHONY: bench bench-clear bench-staleness bench-native bench-native-shortcuts native-compare
+.PHONY: bench bench-clear bench-staleness bench-native bench-native-optimisations native-compare
 
 setup: $(STAMP)
 
@@ -87,9 +87,9 @@ bench-staleness: $(STAMP)
 bench-native: $(STAMP)
 	$(BIN)/python -m benchmarks.native_speed
 
-# An agent step with and without each shortcut of the native core; builds it several times, which takes some minutes.
-bench-native-shortcuts: $(STAMP)
-	$(BIN)/python -m benchmarks.native_shortcuts
+# An agent step with and without each optimisation of the native core; builds it several times, which takes some minutes.
+bench-native-optimisations: $(STAMP)
+	$(BIN)/python -m benchmarks.native_optimisations
 
 # A million frames of all 32 stages on the native core and on FCEUmm: every byte of RAM, every seventh picture.
 native-compare: $(STAMP)

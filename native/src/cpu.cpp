@@ -7,7 +7,7 @@
 
 #include "opcodes.hpp"
 #include "profile.hpp"
-#include "shortcuts.hpp"
+#include "optimisations.hpp"
 
 namespace a3g {
 namespace {
@@ -16,9 +16,9 @@ constexpr int kDots = 3;  // PPU dots in a CPU cycle
 
 #define INLINE [[gnu::always_inline]] inline
 
-// The processor while it runs: every member lives in a machine register or on the stack, none of them in
-// `Machine`. Code is read through `ip`, a pointer into the program (or into a copy of the three bytes at
-// hand, when the CPU runs outside of it).
+// The processor while it runs. Its members are in machine registers or on the stack, not in `Machine`. Code is
+// read through `ip`, a pointer into the program (or into a copy of three bytes, when the CPU runs code outside
+// the program).
 struct Core {
   Machine& machine;
   const Cartridge& cartridge;
@@ -35,7 +35,7 @@ struct Core {
   std::uint8_t carry;  // 0 or 1
   bool overflow;
   std::uint8_t rest;   // I and D
-  bool outside = false;      // a jump left the code that ip can reach ...
+  bool outside = false;      // a jump left the code that ip points into ...
   std::uint16_t target = 0;  // ... to here
 
   INLINE std::uint16_t pc() const { return static_cast<std::uint16_t>(ip - origin + base); }
@@ -253,7 +253,7 @@ struct Core {
   }
   INLINE void jmp_absolute() {
     const std::uint16_t to = word(ip);
-    if (takes(Shortcut::jump_skip) && to == static_cast<std::uint16_t>(pc() - 1) && left > 0) {
+    if (has(Optimisation::jump_skip) && to == static_cast<std::uint16_t>(pc() - 1) && left > 0) {
       // The program waits for an interrupt: nothing changes until the limit.
       constexpr int kRound = 3 * kDots;
       left -= (left + kRound - 1) / kRound * kRound;
@@ -261,7 +261,7 @@ struct Core {
     jump(to);
   }
   INLINE void jmp_indirect() {
-    const std::uint16_t at = word(ip);  // the carry from the low byte is lost
+    const std::uint16_t at = word(ip);  // a bug of the 6502: the carry from the low byte is lost
     const std::uint16_t high = (at & 0xFF00) | ((at + 1) & 0xFF);
     jump(static_cast<std::uint16_t>(load<5>(at) | load<5>(high) << 8));
   }
@@ -292,12 +292,12 @@ struct Core {
   INLINE void lda_absolute() {
     const std::uint16_t at = word(ip);
     ip += 2;
-    if (takes(Shortcut::wait_skip) && at == 0x2002) skip_wait();
+    if (has(Optimisation::wait_skip) && at == 0x2002) skip_wait();
     lda(load<4>(at));
   }
 
-  // LDA 0x2002, AND #0x40, BNE or BEQ back: waits for sprite 0. Whole rounds that would read the same
-  // flag pass without being run; A, flags and PPU are then as after the last of them.
+  // LDA 0x2002, AND #0x40, BNE or BEQ back: waits for sprite 0. Whole rounds that read the same flag are
+  // skipped; A, flags and PPU are then as after the last of them.
   INLINE void skip_wait() {
     if (ip[0] != 0x29 || ip[1] != 0x40 || (ip[2] != 0xD0 && ip[2] != 0xF0) || ip[3] != 0xF9) return;
     const unsigned after = pc() + 4;
@@ -331,9 +331,9 @@ int Cpu::rounds_to_skip(Machine& machine, bool while_set, int clock, int limit, 
   const Clocked clocked(Part::ppu);
   const int start = clock - 4 * kDots;
   if (machine.ppu_.hit_flag(start, clock) != while_set) return 0;
-  // Rounds until one can see the other flag; and each must begin before the limit.
+  // The rounds until one reads the other flag; each of them must begin before the limit.
   const int change = machine.ppu_.next_hit_change();
-  // The flag goes up in time for a read at its dot, and down before the instruction that begins at it.
+  // The flag is set before a read at its dot, and cleared before the instruction that begins at its dot.
   const int until = while_set ? change - start : change == timing::kNever ? change : change - clock;
   const int wanted = until == timing::kNever ? timing::kNever : (until + round - 1) / round;
   return std::max(0, std::min(wanted, (limit - 1 - start) / round));
@@ -341,14 +341,14 @@ int Cpu::rounds_to_skip(Machine& machine, bool while_set, int clock, int limit, 
 
 template <bool kProgram>
 void Cpu::run(Machine& machine, const Cartridge& cartridge) {
-  std::uint8_t outside[3 + 4] = {};  // the instruction at hand, when it is not in the program
+  std::uint8_t outside[3 + 4] = {};  // the current instruction, if it is not in the program
   const std::uint16_t at = machine.cpu_.pc;
   if constexpr (!kProgram)
     for (int i = 0; i < 3; ++i) {
       const std::uint16_t address = at + i;
       outside[i] = address < 0x2000    ? machine.ram[address & 0x7FF]
                    : address >= 0x8000 ? cartridge.program()[address - 0x8000]
-                                       : address >> 8;  // nothing answers: the bus keeps the last byte
+                                       : address >> 8;  // open bus: it keeps the last byte
     }
   const std::uint8_t* const program = cartridge.program();
   const Registers& registers = machine.cpu_;
@@ -371,11 +371,11 @@ void Cpu::run(Machine& machine, const Cartridge& cartridge) {
   static const auto kLabels = label_table({A3G_OPCODES(ENTRY, ENTRY, ENTRY, ENTRY, ENTRY)}, &&no_instruction);
 #undef ENTRY
 
-  // Every instruction ends with its own jump to the next, so that the branch predictor learns what
-  // usually follows what.
+  // Every instruction ends with its own jump to the next one, so that the branch predictor learns which
+  // instruction usually follows it.
 #define NEXT                                  \
   do {                                        \
-    if constexpr (!takes(Shortcut::catch_up)) machine.ppu_.sync(core.clock()); \
+    if constexpr (!has(Optimisation::catch_up)) machine.ppu_.sync(core.clock()); \
     if (core.left <= 0) goto end;             \
     goto* kLabels[*core.ip++];                \
   } while (false)
@@ -410,7 +410,7 @@ void Cpu::run(Machine& machine, const Cartridge& cartridge) {
 
 no_instruction:
   --core.ip;
-  // Behind the program's last byte lies a guard: the CPU has just left the program, not met anything.
+  // Guard bytes follow the program's last byte: the CPU has left the program, this is no unofficial instruction.
   if (!kProgram || core.ip < program + Cartridge::kProgramSize) {
     machine.halted_ = true;
     core.left = 0;

@@ -12,7 +12,7 @@ struct PoolShape {
   std::size_t columns() const { return (width + 1) / 2; }
 };
 
-// Channels are dealt with so many at a time: `channels` must be a multiple of it.
+// Channels are processed in groups of this size: `channels` must be a multiple of it.
 inline constexpr std::size_t kPoolChannels = 16;
 
 // From x (count, height, width, channels), bfloat16 by its bits, to y (count, rows, columns, channels). `winners`, of y's

@@ -1,10 +1,10 @@
-// The 151 official instructions of the 6502, once: code, operation, addressing mode, cycles.
+// The 151 official instructions of the 6502 in one table: code, operation, addressing mode, cycles.
 //
 // READ    the operation takes the byte at the address; a page crossing costs a cycle more
-// WRITE   the operation gives the byte to store; a page crossing costs nothing more
+// WRITE   the operation returns the byte to store; a page crossing costs nothing more
 // MODIFY  the byte at the address is read, changed and written back
-// BRANCH  taken if the flag is as said; then one cycle more, and one again if the target is on another page
-// OTHER   everything that has an addressing of its own
+// BRANCH  taken if the flag has the given value: one cycle more, two if the target is on another page
+// OTHER   instructions with their own addressing
 //
 // Source: https://www.nesdev.org/obelisk-6502-guide/reference.html
 #pragma once

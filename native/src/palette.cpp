@@ -4,7 +4,7 @@
 
 namespace a3g {
 
-// Measured on nes-py 8.2.1 with a cartridge made for it, which shows one colour after the other.
+// Measured on nes-py 8.2.1 with a test cartridge that shows one colour after the other.
 const std::array<std::array<std::uint8_t, 3>, 64> kRgb = {{
     {124, 124, 124}, {0, 0, 252}, {0, 0, 188}, {68, 40, 188},
     {148, 0, 132}, {168, 0, 32}, {168, 16, 0}, {136, 20, 0},

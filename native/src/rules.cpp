@@ -8,7 +8,7 @@
 namespace a3g {
 namespace {
 
-// RAM addresses; their meaning stands in a3g/game/memory.py.
+// RAM addresses; a3g/game/memory.py explains them.
 enum Address : std::uint16_t {
   kPlayerActivity = 0x000E,
   kFirstEnemy = 0x0016,
@@ -87,7 +87,7 @@ int game_clock(const Ram& ram) { return number(ram, kClockDigits, kClockLength);
 
 Stage stage_now(const Ram& ram) { return {ram[kWorld] + 1, ram[kStage] + 1}; }
 
-// Whether it is one of the 32: a glitch of the warp zones leads to others, such as 36-1, the minus world.
+// Whether it is one of the 32 stages. A glitch of the warp zones leads to others, such as 36-1, the minus world.
 bool is_known(Stage stage) { return stage.world <= kLastStage.world && stage.stage <= kLastStage.stage; }
 
 bool is_playing(const Ram& ram) { return ram[kGameMode] == kModeGame && ram[kGameTask] == kTaskPlaying; }

@@ -11,7 +11,7 @@
 namespace a3g {
 namespace {
 
-static_assert(std::endian::native == std::endian::little, "numbers are stored as they lie in memory");
+static_assert(std::endian::native == std::endian::little, "numbers are stored in the machine's byte order");
 
 constexpr std::uint32_t kMagic = 0x53473341;  // "A3GS"
 constexpr std::uint32_t kVersion = 1;
@@ -33,7 +33,7 @@ struct Writer {
   }
 };
 
-// The largest value is checked for every field for which not all are possible.
+// Every value is checked against the largest one possible for its field.
 struct Reader {
   std::span<const std::uint8_t> bytes;
   bool valid = true;
