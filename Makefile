@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: setup train eval test test-fast test-avx2 coverage soak kills lint format hooks
+.PHONY: setup train eval test test-fast test-avx2 coverage soak kills lint lint-native format hooks
 .PHONY: bench bench-clear bench-staleness bench-native bench-native-optimisations native-compare
 
 setup: $(STAMP)
@@ -100,9 +100,14 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+CPP := $(wildcard native/src/*.cpp native/src/*.hpp native/fuzz/*.cpp)
+lint-native: $(STAMP)
+	$(BIN)/clang-format --dry-run --Werror $(CPP)
+
 format: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+	$(BIN)/clang-format -i $(CPP)
 
 # Checks before every commit, the same as `make lint`'s.
 hooks: $(STAMP)

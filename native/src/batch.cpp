@@ -6,9 +6,9 @@
 #include <string>
 
 #include "game_state.hpp"
+#include "optimisations.hpp"
 #include "palette.hpp"
 #include "profile.hpp"
-#include "optimisations.hpp"
 #include "state.hpp"
 
 namespace a3g {
@@ -16,8 +16,8 @@ namespace {
 
 void check(int value, int smallest, int largest, const char* name) {
   if (value < smallest || value > largest)
-    throw std::invalid_argument(std::string(name) + " must be " + std::to_string(smallest) + " to " +
-                                std::to_string(largest) + ", not " + std::to_string(value));
+    throw std::invalid_argument(std::string(name) + " must be " + std::to_string(smallest) + " to " + std::to_string(largest) +
+                                ", not " + std::to_string(value));
 }
 
 const BatchOptions& checked(const BatchOptions& options, int lanes) {
@@ -42,8 +42,13 @@ Batch::Batch(std::shared_ptr<const Cartridge> cartridge, int lanes, const BatchO
 Canvas Batch::part() const {
   static constexpr Crop kWholePicture{};
   const Crop& crop = has(Optimisation::crop) ? options_.crop : kWholePicture;
-  return {.pixels = nullptr, .values = kGrey.data(), .sprites = nullptr,
-          .top = crop.top, .bottom = crop.bottom, .left = crop.left, .right = crop.right};
+  return {.pixels = nullptr,
+          .values = kGrey.data(),
+          .sprites = nullptr,
+          .top = crop.top,
+          .bottom = crop.bottom,
+          .left = crop.left,
+          .right = crop.right};
 }
 
 void Batch::start(int lane, std::span<const std::uint8_t> state, Stage stage, int idle_frames, const Output& output) {

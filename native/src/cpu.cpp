@@ -6,8 +6,8 @@
 #include <utility>
 
 #include "opcodes.hpp"
-#include "profile.hpp"
 #include "optimisations.hpp"
+#include "profile.hpp"
 
 namespace a3g {
 namespace {
@@ -28,13 +28,13 @@ struct Core {
   const std::uint16_t base;
 
   const std::uint8_t* ip;
-  int left;            // dots until the limit: counts down to 0 or below
+  int left;  // dots until the limit: counts down to 0 or below
   int limit;
   std::uint8_t a, x, y, s;
   unsigned nz;         // Z is set if the low byte is 0, N if bit 7 or bit 15 is set
   std::uint8_t carry;  // 0 or 1
   bool overflow;
-  std::uint8_t rest;   // I and D
+  std::uint8_t rest;         // I and D
   bool outside = false;      // a jump left the code that ip points into ...
   std::uint16_t target = 0;  // ... to here
 
@@ -50,9 +50,7 @@ struct Core {
   INLINE bool carry_set() const { return carry; }
   INLINE bool overflow_set() const { return overflow; }
 
-  INLINE std::uint8_t flags() const {
-    return negative_set() << 7 | overflow << 6 | rest | zero_set() << 1 | carry;
-  }
+  INLINE std::uint8_t flags() const { return negative_set() << 7 | overflow << 6 | rest | zero_set() << 1 | carry; }
   INLINE void set_flags(std::uint8_t p) {
     overflow = p & 0x40;
     rest = p & 0x0C;
@@ -64,13 +62,16 @@ struct Core {
   // ---- the bus
   template <int kCycles>
   INLINE std::uint8_t load(std::uint16_t address) {
-    if (address < 0x2000) [[likely]] return ram[address & 0x7FF];
-    if (address >= 0x8000) [[likely]] return program[address - 0x8000];
+    if (address < 0x2000) [[likely]]
+      return ram[address & 0x7FF];
+    if (address >= 0x8000) [[likely]]
+      return program[address - 0x8000];
     return Cpu::read_slowly(machine, address, clock() - kCycles * kDots, clock());
   }
   template <int kCycles>
   INLINE void store(std::uint16_t address, std::uint8_t value) {
-    if (address < 0x2000) [[likely]] ram[address & 0x7FF] = value;
+    if (address < 0x2000) [[likely]]
+      ram[address & 0x7FF] = value;
     else write_register(address, value, clock() - kCycles * kDots);
   }
   INLINE void write_register(std::uint16_t address, std::uint8_t value, int start) {
@@ -79,9 +80,7 @@ struct Core {
   }
   INLINE void push(std::uint8_t value) { ram[0x100 | s--] = value; }
   INLINE std::uint8_t pull() { return ram[0x100 | ++s]; }
-  INLINE std::uint16_t word(const std::uint8_t* from) const {
-    return static_cast<std::uint16_t>(from[0] | from[1] << 8);
-  }
+  INLINE std::uint16_t word(const std::uint8_t* from) const { return static_cast<std::uint16_t>(from[0] | from[1] << 8); }
   INLINE std::uint16_t zero_page_word(std::uint8_t at) const {
     return static_cast<std::uint16_t>(ram[at] | ram[static_cast<std::uint8_t>(at + 1)] << 8);
   }
@@ -98,9 +97,8 @@ struct Core {
   struct indirect_y {};
 
   template <typename Mode>
-  static constexpr bool in_zero_page = std::is_same_v<Mode, zero_page> ||
-                                       std::is_same_v<Mode, zero_page_x> ||
-                                       std::is_same_v<Mode, zero_page_y>;
+  static constexpr bool in_zero_page =
+      std::is_same_v<Mode, zero_page> || std::is_same_v<Mode, zero_page_x> || std::is_same_v<Mode, zero_page_y>;
 
   // The address of the operand. kPenalty: a page crossing costs a cycle.
   template <typename Mode, bool kPenalty>
@@ -108,8 +106,7 @@ struct Core {
     if constexpr (std::is_same_v<Mode, zero_page>) return *ip++;
     if constexpr (std::is_same_v<Mode, zero_page_x>) return static_cast<std::uint8_t>(*ip++ + x);
     if constexpr (std::is_same_v<Mode, zero_page_y>) return static_cast<std::uint8_t>(*ip++ + y);
-    if constexpr (std::is_same_v<Mode, indirect_x>)
-      return zero_page_word(static_cast<std::uint8_t>(*ip++ + x));
+    if constexpr (std::is_same_v<Mode, indirect_x>) return zero_page_word(static_cast<std::uint8_t>(*ip++ + x));
     if constexpr (std::is_same_v<Mode, indirect_y>) return indexed<kPenalty>(zero_page_word(*ip++), y);
     const std::uint16_t at = word(ip);
     ip += 2;
@@ -248,7 +245,8 @@ struct Core {
     const unsigned from = pc();
     const std::uint16_t to = from + offset;
     spend((from ^ to) & 0x100 ? 2 : 1);
-    if (origin == program && to >= 0x8000) [[likely]] ip += offset;
+    if (origin == program && to >= 0x8000) [[likely]]
+      ip += offset;
     else jump(to);
   }
   INLINE void jmp_absolute() {
@@ -306,8 +304,8 @@ struct Core {
   }
 };
 
-std::array<const void*, 256> label_table(
-    std::initializer_list<std::pair<std::uint8_t, const void*>> labels, const void* otherwise) {
+std::array<const void*, 256> label_table(std::initializer_list<std::pair<std::uint8_t, const void*>> labels,
+                                         const void* otherwise) {
   std::array<const void*, 256> table;
   table.fill(otherwise);
   for (const auto& [code, label] : labels) table[code] = label;
@@ -321,8 +319,7 @@ std::uint8_t Cpu::read_slowly(Machine& machine, std::uint16_t address, int start
   return machine.read_register(address, start, clock);
 }
 
-int Cpu::write_slowly(Machine& machine, const Cartridge& cartridge, std::uint16_t address,
-                      std::uint8_t value, int start) {
+int Cpu::write_slowly(Machine& machine, const Cartridge& cartridge, std::uint16_t address, std::uint8_t value, int start) {
   const Clocked clocked(Part::ppu);
   return machine.write_register(cartridge, address, value, start);
 }
@@ -362,8 +359,14 @@ void Cpu::run(Machine& machine, const Cartridge& cartridge) {
       .ip = kProgram ? program + (at - 0x8000) : outside,
       .left = kProgram ? machine.limit_ - machine.clock_ : 1,
       .limit = kProgram ? machine.limit_ : machine.clock_ + 1,
-      .a = registers.a, .x = registers.x, .y = registers.y, .s = registers.s,
-      .nz = 0, .carry = 0, .overflow = false, .rest = 0,
+      .a = registers.a,
+      .x = registers.x,
+      .y = registers.y,
+      .s = registers.s,
+      .nz = 0,
+      .carry = 0,
+      .overflow = false,
+      .rest = 0,
   };
   core.set_flags(registers.p);
 
@@ -373,6 +376,7 @@ void Cpu::run(Machine& machine, const Cartridge& cartridge) {
 
   // Every instruction ends with its own jump to the next one, so that the branch predictor learns which
   // instruction usually follows it.
+  // clang-format off: labels in macros
 #define NEXT                                  \
   do {                                        \
     if constexpr (!has(Optimisation::catch_up)) machine.ppu_.sync(core.clock()); \
@@ -404,6 +408,7 @@ void Cpu::run(Machine& machine, const Cartridge& cartridge) {
   core.spend(cycles);                               \
   core.operation();                                 \
   NEXT;
+  // clang-format on
 
   NEXT;
   A3G_OPCODES(READ, WRITE, MODIFY, BRANCH, OTHER)
@@ -419,8 +424,8 @@ no_instruction:
   }
 
 end:
-  machine.cpu_ = {.pc = core.outside ? core.target : core.pc(),
-                  .a = core.a, .x = core.x, .y = core.y, .s = core.s, .p = core.flags()};
+  machine.cpu_ = {
+      .pc = core.outside ? core.target : core.pc(), .a = core.a, .x = core.x, .y = core.y, .s = core.s, .p = core.flags()};
   machine.clock_ = core.clock();
 }
 

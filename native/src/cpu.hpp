@@ -14,8 +14,7 @@ struct Cpu {
 
   // Kept out of the instructions' code because they are rare.
   static std::uint8_t read_slowly(Machine& machine, std::uint16_t address, int start, int clock);
-  static int write_slowly(Machine& machine, const Cartridge& cartridge, std::uint16_t address,
-                          std::uint8_t value, int start);
+  static int write_slowly(Machine& machine, const Cartridge& cartridge, std::uint16_t address, std::uint8_t value, int start);
   static int rounds_to_skip(Machine& machine, bool while_set, int clock, int limit, int round);
 };
 

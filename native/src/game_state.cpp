@@ -131,7 +131,8 @@ void GameState::load(Lane& lane, Episode& episode, const Cartridge& cartridge, s
     reader.bytes = reader.bytes.subspan(size);
   }
   fields(loaded, account, reader);
-  if (!reader.valid || reader.bytes.size() != sizeof sum) refuse("this game is damaged: the state of its episode makes no sense");
+  if (!reader.valid || reader.bytes.size() != sizeof sum)
+    refuse("this game is damaged: the state of its episode makes no sense");
   loaded.frame_buffers_ = lane.frame_buffers_;
   loaded.part_ = lane.part_;
   lane = loaded;

@@ -9,7 +9,8 @@ namespace a3g {
 
 // result[n][pixel][i] = table[pictures[n][i][pixel]], for `count` stacks of `stack` pictures.
 template <typename T>
-void interleave(const std::uint8_t* pictures, std::size_t count, std::size_t stack, std::size_t pixels, const T* table, T* result) {
+void interleave(const std::uint8_t* pictures, std::size_t count, std::size_t stack, std::size_t pixels, const T* table,
+                T* result) {
   for (std::size_t n = 0; n < count; ++n, pictures += stack * pixels, result += stack * pixels) {
     if (stack == 4) {  // the usual size: the four results of a pixel are written at once
       const std::uint8_t *a = pictures, *b = a + pixels, *c = b + pixels, *d = c + pixels;

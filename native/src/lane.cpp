@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
-#include "profile.hpp"
 #include "optimisations.hpp"
+#include "profile.hpp"
 
 namespace a3g {
 

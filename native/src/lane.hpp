@@ -55,10 +55,10 @@ class Lane {
 
   const Cartridge* cartridge_;
   Machine machine_;
-  std::array<Machine, 2> before_;              // frame n began from before_[n % 2] ...
-  std::array<std::uint8_t, 2> buttons_{};      // ... with these buttons
-  int frames_ = 0;                             // since the first one: counts 0 1 2 3 2 3 ...
-  int drawn_ = 0;                              // how many of the last frames are in the buffers
+  std::array<Machine, 2> before_;          // frame n began from before_[n % 2] ...
+  std::array<std::uint8_t, 2> buttons_{};  // ... with these buttons
+  int frames_ = 0;                         // since the first one: counts 0 1 2 3 2 3 ...
+  int drawn_ = 0;                          // how many of the last frames are in the buffers
   FrameBuffers* frame_buffers_ = nullptr;
   Canvas part_{};
 };

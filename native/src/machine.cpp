@@ -7,7 +7,7 @@ namespace a3g {
 namespace {
 
 constexpr std::uint8_t kRamAtPowerOn = 0xFF;
-constexpr int kWarmUpFrames = 2;  // FCEUmm's PPU does nothing for two frames after power-on
+constexpr int kWarmUpFrames = 2;      // FCEUmm's PPU does nothing for two frames after power-on
 constexpr int kTransferCycles = 513;  // measured on FCEUmm; on the hardware 513 or 514
 constexpr int kDots = 3;
 

@@ -60,8 +60,8 @@ A3G_ALL_PROCESSORS void max_pool(const std::uint16_t* x, const PoolShape& shape,
         }
 }
 
-A3G_ALL_PROCESSORS void max_pool_gradient(
-    const std::uint16_t* gradient, const std::uint8_t* winners, const PoolShape& shape, std::uint16_t* result) {
+A3G_ALL_PROCESSORS void max_pool_gradient(const std::uint16_t* gradient, const std::uint8_t* winners, const PoolShape& shape,
+                                          std::uint16_t* result) {
   using Mask = std::int8_t __attribute__((vector_size(16)));
   using WideMask = std::int32_t __attribute__((vector_size(64)));
   const auto [count, height, width, channels] = shape;
@@ -81,7 +81,8 @@ A3G_ALL_PROCESSORS void max_pool_gradient(
               load(places, winners + at);
               load(halves, gradient + at);
               const Mask won = places == static_cast<std::uint8_t>(3 * (h + 1 - 2 * r) + (w + 1 - 2 * c));
-              const Words bits = (__builtin_convertvector(halves, Words) << 16) & reinterpret_cast<Words>(__builtin_convertvector(won, WideMask));
+              const Words bits = (__builtin_convertvector(halves, Words) << 16) &
+                                 reinterpret_cast<Words>(__builtin_convertvector(won, WideMask));
               sum += reinterpret_cast<Floats>(bits);
             }
           // To the nearest, to even if halfway; NaN stays NaN.

@@ -20,6 +20,7 @@ inline constexpr std::size_t kPoolChannels = 16;
 void max_pool(const std::uint16_t* x, const PoolShape& shape, std::uint16_t* y, std::uint8_t* winners);
 
 // The gradient of x from y's, of the same shapes; sums are taken in float32.
-void max_pool_gradient(const std::uint16_t* gradient, const std::uint8_t* winners, const PoolShape& shape, std::uint16_t* result);
+void max_pool_gradient(const std::uint16_t* gradient, const std::uint8_t* winners, const PoolShape& shape,
+                       std::uint16_t* result);
 
 }  // namespace a3g

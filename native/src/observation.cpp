@@ -73,8 +73,8 @@ void AreaResize::five_to_two(const std::uint8_t* pixels, const std::uint8_t* ear
   for (int y = crop_.top; y < crop_.bottom; y += 5, result += 2 * width_) {
     std::array<const std::uint8_t*, 5> line;
     for (int i = 0; i < 5; ++i)
-      line[i] = merge(line_of(pixels, y + i) + crop_.left,
-                      earlier ? line_of(earlier, y + i) + crop_.left : nullptr, width, merged[i].data());
+      line[i] = merge(line_of(pixels, y + i) + crop_.left, earlier ? line_of(earlier, y + i) + crop_.left : nullptr, width,
+                      merged[i].data());
     for (int x = 0; x < width; ++x) {
       upper[x] = 2 * (line[0][x] + line[1][x]) + line[2][x];
       lower[x] = line[2][x] + 2 * (line[3][x] + line[4][x]);

@@ -4,6 +4,7 @@
 
 namespace a3g {
 
+// clang-format off
 // Measured on nes-py 8.2.1 with a test cartridge that shows one colour after the other.
 const std::array<std::array<std::uint8_t, 3>, 64> kRgb = {{
     {124, 124, 124}, {0, 0, 252}, {0, 0, 188}, {68, 40, 188},
@@ -23,6 +24,7 @@ const std::array<std::array<std::uint8_t, 3>, 64> kRgb = {{
     {248, 216, 120}, {216, 248, 120}, {184, 248, 184}, {184, 248, 216},
     {0, 252, 252}, {248, 216, 248}, {0, 0, 0}, {0, 0, 0},
 }};
+// clang-format on
 
 // OpenCV's RGB2GRAY: fixed point with 15 bits of fraction, rounded.
 const std::array<std::uint8_t, 64> kGrey = [] {

@@ -4,15 +4,15 @@
 #include <bit>
 #include <cstring>
 
-#include "profile.hpp"
 #include "optimisations.hpp"
+#include "profile.hpp"
 
 namespace a3g {
 namespace {
 
 static_assert(std::endian::native == std::endian::little, "masks are eight pixels in a little-endian word");
 
-constexpr int kStoreDots = 12;  // a store to a register reaches it at the end of its four cycles
+constexpr int kStoreDots = 12;                 // a store to a register reaches it at the end of its four cycles
 constexpr std::uint16_t kHorizontal = 0x041F;  // the bits of v that the horizontal copy takes from t
 
 std::uint64_t load8(const std::uint8_t* from) {
@@ -263,15 +263,9 @@ bool Ppu::write(unsigned reg, std::uint8_t value, int start) {
       control_ = value;
       t_ = (t_ & ~0x0C00) | (value & 3) << 10;
       break;
-    case 1:
-      mask_ = value;
-      break;
-    case 3:
-      sprite_address_ = value;
-      break;
-    case 4:
-      write_sprite(value);
-      break;
+    case 1: mask_ = value; break;
+    case 3: sprite_address_ = value; break;
+    case 4: write_sprite(value); break;
     case 5:
       if (!second_write_) {
         if (phase_ == picture && lines_done_ < Canvas::kHeight && fine_x_ != (value & 7)) {
@@ -311,8 +305,7 @@ bool Ppu::write(unsigned reg, std::uint8_t value, int start) {
       v_ = (v_ + (control_ & 0x04 ? 32 : 1)) & 0x7FFF;
       break;
     }
-    default:
-      break;
+    default: break;
   }
   return interrupt;
 }
@@ -359,8 +352,7 @@ void Ppu::draw_background(int first, int last) {
   const std::uint8_t* values = canvas_->values;
   const int left = canvas_->left, right = canvas_->right;
   if (!background_on()) {
-    for (int line = first; line < last; ++line)
-      std::memset(canvas_->line(line) + left, values[palette_[0]], right - left);
+    for (int line = first; line < last; ++line) std::memset(canvas_->line(line) + left, values[palette_[0]], right - left);
     return;
   }
   const auto colours = [this, values](int set) {

@@ -27,7 +27,7 @@ struct Canvas {
   static constexpr int kHeight = 240;
   static constexpr std::size_t kBytes = std::size_t{kStride} * kHeight;
 
-  std::uint8_t* pixels;  // kBytes
+  std::uint8_t* pixels;        // kBytes
   const std::uint8_t* values;  // 64
   LineSprites* sprites;        // scratch memory
   int top = 0, bottom = 240, left = 0, right = 256;
@@ -39,14 +39,14 @@ struct Canvas {
 // with the picture.
 namespace timing {
 constexpr int kLine = 341;
-constexpr int kVblank = kLine;                    // flag set
-constexpr int kInterrupt = kVblank + 12;          // NMI, if asked for
-constexpr int kVblankEnd = kLine + 20 * kLine;    // flags cleared: the line before the picture
+constexpr int kVblank = kLine;                      // flag set
+constexpr int kInterrupt = kVblank + 12;            // NMI, if asked for
+constexpr int kVblankEnd = kLine + 20 * kLine;      // flags cleared: the line before the picture
 constexpr int kScrollCopy = kVblankEnd + 256 + 69;  // v = t
-constexpr int kPicture = kVblankEnd + kLine;      // scanline 0; one dot earlier in odd frames
-constexpr int kLineEnd = 256;                     // in a line: its last pixel; v moves one line down
-constexpr int kHorizontalCopy = kLineEnd + 6;     // in a line: the horizontal part of v = t's
-constexpr int kPrefetch = 16;                     // a tile is fetched this many dots before its first pixel
+constexpr int kPicture = kVblankEnd + kLine;        // scanline 0; one dot earlier in odd frames
+constexpr int kLineEnd = 256;                       // in a line: its last pixel; v moves one line down
+constexpr int kHorizontalCopy = kLineEnd + 6;       // in a line: the horizontal part of v = t's
+constexpr int kPrefetch = 16;                       // a tile is fetched this many dots before its first pixel
 constexpr int kFrame = kPicture + 240 * kLine;
 constexpr int kNever = std::numeric_limits<int>::max();
 }  // namespace timing
@@ -114,7 +114,7 @@ class Ppu {
   std::array<std::uint8_t, 3> backdrop_copies_{};  // palette entries 4, 8, 12: readable, never shown
   std::uint8_t control_ = 0, mask_ = 0, status_ = 0;
   std::uint8_t sprite_address_ = 0;
-  std::uint8_t bus_ = 0;          // the last byte on the PPU's bus
+  std::uint8_t bus_ = 0;  // the last byte on the PPU's bus
   std::uint8_t read_buffer_ = 0;
   std::uint8_t fine_x_ = 0;
   bool second_write_ = false;
@@ -125,12 +125,12 @@ class Ppu {
   const Canvas* canvas_ = nullptr;
   Phase phase_ = warming_up;
   int picture_start_ = timing::kPicture;
-  int lines_done_ = 0;          // lines whose last pixel is past
-  int copies_done_ = 0;         // lines whose horizontal copy is past
+  int lines_done_ = 0;   // lines whose last pixel is past
+  int copies_done_ = 0;  // lines whose horizontal copy is past
   bool hit_known_ = false;
-  int hit_ = timing::kNever;    // the dot at which the hit becomes visible, if hit_known_
-  int split_line_ = -1;         // a line in which fine x changed ...
-  int split_x_ = 0;             // ... at this pixel ...
+  int hit_ = timing::kNever;       // the dot at which the hit becomes visible, if hit_known_
+  int split_line_ = -1;            // a line in which fine x changed ...
+  int split_x_ = 0;                // ... at this pixel ...
   std::uint8_t split_fine_x_ = 0;  // ... from this value
   bool sprites_sorted_ = false;
 };

@@ -94,8 +94,7 @@ bool is_playing(const Ram& ram) { return ram[kGameMode] == kModeGame && ram[kGam
 
 bool is_controllable(const Ram& ram) {
   const std::uint8_t activity = ram[kPlayerActivity];
-  return is_playing(ram) &&
-         (activity == kNormal || activity == kGrowing || activity == kHurt || activity == kCatchingFire);
+  return is_playing(ram) && (activity == kNormal || activity == kGrowing || activity == kHurt || activity == kCatchingFire);
 }
 
 bool is_dead(const Ram& ram) {
@@ -239,11 +238,16 @@ void Episode::run_out(Lane& lane, bool ignore_death, bool ignore_end) {
 
 void decode(const Ram& ram, std::int32_t* variables) {
   const Stage now = stage_now(ram);
-  const std::int32_t values[] = {
-      number(ram, kCoinDigits, kCoinLength), is_stage_end(ram),   ram[kLives],
-      number(ram, kScoreDigits, kScoreLength), now.stage,         std::min<int>(ram[kPlayerStatus], 2),
-      game_clock(ram),                       now.world,           x_position(ram),
-      y_position(ram)};
+  const std::int32_t values[] = {number(ram, kCoinDigits, kCoinLength),
+                                 is_stage_end(ram),
+                                 ram[kLives],
+                                 number(ram, kScoreDigits, kScoreLength),
+                                 now.stage,
+                                 std::min<int>(ram[kPlayerStatus], 2),
+                                 game_clock(ram),
+                                 now.world,
+                                 x_position(ram),
+                                 y_position(ram)};
   std::copy(std::begin(values), std::end(values), variables);
 }
 

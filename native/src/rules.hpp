@@ -88,7 +88,7 @@ class Episode {
 
 // The game variables of gym-super-mario-bros, then five of this project, in this order.
 inline constexpr std::array<std::string_view, 15> kVariables = {
-    "coins", "flag_get", "life",  "score",    "stage",         "status",        "time",   "world",
+    "coins", "flag_get", "life",    "score",     "stage",    "status",        "time",         "world",
     "x_pos", "y_pos",    "outcome", "game_over", "progress", "attempt_world", "attempt_stage"};
 
 // Writes the first ten of them.

@@ -114,16 +114,14 @@ void StateFile::load(Machine& machine, const Cartridge& cartridge, std::span<con
   if (magic != kMagic) refuse("this is no save state of a3g_native");
   reader(version, kAny);
   if (reader.valid && version != kVersion)
-    refuse("this save state has version " + std::to_string(version) + ": version " +
-           std::to_string(kVersion) + " is expected");
+    refuse("this save state has version " + std::to_string(version) + ": version " + std::to_string(kVersion) + " is expected");
   reader(rom, kAny);
   Machine loaded(cartridge);
   fields(loaded, reader);
   const std::size_t size = bytes.size() - reader.bytes.size();
   reader(sum, kAny);
   if (!reader.valid || !reader.bytes.empty() || sum != crc32(bytes.first(size)))
-    refuse("this save state is damaged: its " + std::to_string(bytes.size()) +
-           " bytes do not agree with their checksum");
+    refuse("this save state is damaged: its " + std::to_string(bytes.size()) + " bytes do not agree with their checksum");
   if (rom != cartridge.checksum()) refuse("this save state belongs to another ROM");
   machine = loaded;
 }
