@@ -100,9 +100,11 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# The C++ code's format and clang-tidy's checks. bindings.cpp is left out of the latter: it needs nanobind's headers.
 CPP := $(wildcard native/src/*.cpp native/src/*.hpp native/fuzz/*.cpp)
 lint-native: $(STAMP)
 	$(BIN)/clang-format --dry-run --Werror $(CPP)
+	$(BIN)/clang-tidy --quiet $(filter-out native/src/bindings.cpp,$(filter %.cpp,$(CPP))) -- -std=gnu++20 -Inative/src
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .

@@ -20,7 +20,7 @@ void check(int value, int smallest, int largest, const char* name) {
                                 ", not " + std::to_string(value));
 }
 
-const BatchOptions& checked(const BatchOptions& options, int lanes) {
+BatchOptions checked(const BatchOptions& options, int lanes) {
   check(lanes, 1, 1 << 16, "lanes");
   check(options.frame_skip, 1, 1000, "frame_skip");
   check(options.stack, 1, 64, "stack");

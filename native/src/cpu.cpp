@@ -401,7 +401,7 @@ void Cpu::run(Machine& machine, const Cartridge& cartridge) {
 #define BRANCH(code, flag, wanted)                  \
   code_##code:                                      \
   core.spend(2);                                    \
-  core.branch(core.flag() == wanted);               \
+  core.branch(core.flag() == (wanted));             \
   NEXT;
 #define OTHER(code, operation, cycles)              \
   code_##code:                                      \

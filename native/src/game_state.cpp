@@ -4,6 +4,7 @@
 #include <cstring>
 #include <stdexcept>
 #include <string>
+#include <utility>
 
 #include "checksum.hpp"
 #include "state.hpp"
@@ -136,7 +137,7 @@ void GameState::load(Lane& lane, Episode& episode, const Cartridge& cartridge, s
   loaded.frame_buffers_ = lane.frame_buffers_;
   loaded.part_ = lane.part_;
   lane = loaded;
-  episode = account;
+  episode = std::move(account);
 }
 
 }  // namespace a3g

@@ -1,7 +1,5 @@
 #include "palette.hpp"
 
-#include <numeric>
-
 namespace a3g {
 
 // clang-format off
@@ -27,7 +25,7 @@ const std::array<std::array<std::uint8_t, 3>, 64> kRgb = {{
 // clang-format on
 
 // OpenCV's RGB2GRAY: fixed point with 15 bits of fraction, rounded.
-const std::array<std::uint8_t, 64> kGrey = [] {
+const std::array<std::uint8_t, 64> kGrey = []() noexcept {
   std::array<std::uint8_t, 64> grey{};
   for (std::size_t i = 0; i < grey.size(); ++i) {
     const auto& [red, green, blue] = kRgb[i];
@@ -36,9 +34,9 @@ const std::array<std::uint8_t, 64> kGrey = [] {
   return grey;
 }();
 
-const std::array<std::uint8_t, 64> kIndices = [] {
+const std::array<std::uint8_t, 64> kIndices = []() noexcept {
   std::array<std::uint8_t, 64> indices{};
-  std::iota(indices.begin(), indices.end(), std::uint8_t{0});
+  for (std::size_t i = 0; i < indices.size(); ++i) indices[i] = static_cast<std::uint8_t>(i);
   return indices;
 }();
 
