@@ -6,8 +6,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: setup train eval test test-fast test-avx2 coverage soak kills lint format hooks docs
-.PHONY: bench bench-clear bench-staleness bench-native bench-native-shortcuts native-compare
+.PHONY: setup train eval test test-fast test-avx2 coverage soak kills lint lint-native format hooks docs
+.PHONY: bench bench-clear bench-staleness bench-native bench-native-optimisations native-compare
 
 setup: $(STAMP)
 
@@ -87,9 +87,9 @@ bench-staleness: $(STAMP)
 bench-native: $(STAMP)
 	$(BIN)/python -m benchmarks.native_speed
 
-# An agent step with and without each shortcut of the native core; builds it several times, which takes some minutes.
-bench-native-shortcuts: $(STAMP)
-	$(BIN)/python -m benchmarks.native_shortcuts
+# An agent step with and without each optimisation of the native core; builds it several times, which takes some minutes.
+bench-native-optimisations: $(STAMP)
+	$(BIN)/python -m benchmarks.native_optimisations
 
 # A million frames of all 32 stages on the native core and on FCEUmm: every byte of RAM, every seventh picture.
 native-compare: $(STAMP)
@@ -100,9 +100,16 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# The C++ code's format and clang-tidy's checks. bindings.cpp is left out of the latter: it needs nanobind's headers.
+CPP := $(wildcard native/src/*.cpp native/src/*.hpp native/fuzz/*.cpp)
+lint-native: $(STAMP)
+	$(BIN)/clang-format --dry-run --Werror $(CPP)
+	$(BIN)/clang-tidy --quiet $(filter-out native/src/bindings.cpp,$(filter %.cpp,$(CPP))) -- -std=gnu++20 -Inative/src
+
 format: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+	$(BIN)/clang-format -i $(CPP)
 
 # Checks before every commit, the same as `make lint`'s.
 hooks: $(STAMP)

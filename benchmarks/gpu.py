@@ -1,8 +1,8 @@
 """What a GPU brings, and each feature of it: `python benchmarks/gpu.py --json FILE`.
 
 Environment only: that many processes stepping 16 lanes of stage 1-1 each with random actions, no network. Training:
-`main.py` as users run it, the original A3G's network on one GPU, with everything on, without each feature, with each alone, and with
-none. The rates are those of the last 30 seconds, when every graph has been recorded.
+`main.py` as users run it, the original A3G's network on one GPU, with everything on, without each feature, with each alone, and
+with none. The rates are those of the last 30 seconds, when every graph has been recorded.
 """
 
 from __future__ import annotations

@@ -63,8 +63,9 @@ class Kind:
             save_checkpoint(self.path, snapshot_of(shared).tensors, Progress(), CONFIG, b"best")
             self.read = lambda path: (load_config(path), restore(shared, path))
         else:
-            save_worker_state(self.path, make_worker(0, CONFIG, shared, cpu).state_dict(), CONFIG, 0, cpu)
-            self.read = lambda path: load_worker_state(path, CONFIG, 0, cpu)
+            worker = make_worker(0, CONFIG, shared, cpu)
+            save_worker_state(self.path, worker.state_dict(), CONFIG, 0, cpu)
+            self.read = worker.resume
         self.good = self.path.read_bytes()
 
 

@@ -47,7 +47,7 @@ def signed(info: dict[str, Any]) -> dict[str, Any]:
 
 
 def theirs_step(env: Any, buttons: int) -> dict[str, Any]:
-    """One frame on their console, without the shortcuts that their environment takes after a death."""
+    """One frame on their console, without what their environment skips after a death."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         env._frame_advance(buttons)

@@ -238,7 +238,7 @@ def test_numbers_that_are_no_bytes_are_refused(value: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("height", "width", "cut", "tolerance"),
+    ("height", "width", "crop", "tolerance"),
     [
         (80, 80, (15, 215, 43, 243), 0),
         (100, 100, (15, 215, 43, 243), 0),
@@ -251,12 +251,12 @@ def test_numbers_that_are_no_bytes_are_refused(value: int) -> None:
     ],
 )
 def test_observations_equal_opencvs_area_resize(
-    starts: dict[Stage, bytes], height: int, width: int, cut: tuple[int, int, int, int], tolerance: int
+    starts: dict[Stage, bytes], height: int, width: int, crop: tuple[int, int, int, int], tolerance: int
 ) -> None:
-    batch = a3g_native.Batch(ROM, 1, height=height, width=width, cut=cut, frame_skip=3)
+    batch = a3g_native.Batch(ROM, 1, height=height, width=width, crop=crop, frame_skip=3)
     emulator = a3g_native.Emulator(ROM)
     arrays = Arrays(1, height, width)
-    top, bottom, left, right = cut
+    top, bottom, left, right = crop
     for stage in STAGES[::5]:
         batch.start(0, starts[stage], stage, 2, arrays.observations)
         emulator.load(starts[stage])
@@ -375,8 +375,8 @@ def test_run_steps_without_rules(starts: dict[Stage, bytes]) -> None:
             emulator.frame(int(held[lane]))
         assert arrays.ram[lane].tobytes() == emulator.ram()
         assert batch.save(lane) == emulator.save()
-        cut = np.ascontiguousarray(emulator.grey()[15:215, 43:243])
-        assert np.array_equal(arrays.observations[lane, -1], cv2.resize(cut, (80, 80), interpolation=cv2.INTER_AREA))
+        crop = np.ascontiguousarray(emulator.grey()[15:215, 43:243])
+        assert np.array_equal(arrays.observations[lane, -1], cv2.resize(crop, (80, 80), interpolation=cv2.INTER_AREA))
 
 
 def _bad_arguments() -> list[tuple[dict[str, Any], type[Exception], str]]:
@@ -423,8 +423,8 @@ def test_wrong_options_and_lanes_are_refused(starts: dict[Stage, bytes]) -> None
         ({"lanes": 1, "threads": 0}, "threads must be"),
         ({"lanes": 1, "height": 0}, "cannot be shrunk"),
         ({"lanes": 1, "width": 201}, "cannot be shrunk"),
-        ({"lanes": 1, "cut": (0, 241, 0, 256)}, "cut must lie"),
-        ({"lanes": 1, "cut": (9, 9, 0, 256)}, "cut must lie"),
+        ({"lanes": 1, "crop": (0, 241, 0, 256)}, "crop must lie"),
+        ({"lanes": 1, "crop": (9, 9, 0, 256)}, "crop must lie"),
     ):
         with pytest.raises(ValueError, match=sentence):
             a3g_native.Batch(ROM, **options)

@@ -17,12 +17,13 @@ from a3g.game.stage_starts import StartStates
 from a3g.game.stages import STAGES, Stage
 from a3g.game.starts import Start, StartSource, UniformStarts
 
-__all__ = ["ACTION_SETS", "PICTURE_CUT", "GameOptions", "Lane", "StartStates"]
+__all__ = ["ACTION_SETS", "PICTURE_CROP", "GameOptions", "Lane", "StartStates"]
 
-# Seed 002's cut of the 256 x 240 picture, [15:-25, 43:-13]: 200 x 200 pixels without most of the status bar.
-PICTURE_CUT = (15, 215, 43, 243)  # top, bottom, left, right
-_ROWS = slice(PICTURE_CUT[0] - VISIBLE_TOP, PICTURE_CUT[1] - VISIBLE_TOP)
-_COLUMNS = slice(PICTURE_CUT[2] - VISIBLE_LEFT, PICTURE_CUT[3] - VISIBLE_LEFT)
+# The crop of the original A3G (https://github.com/dgriff777/SuperMarioRL): of 256 x 240 pixels [15:-25, 43:-13], 200 x 200
+# without most of the status bar.
+PICTURE_CROP = (15, 215, 43, 243)  # top, bottom, left, right
+_ROWS = slice(PICTURE_CROP[0] - VISIBLE_TOP, PICTURE_CROP[1] - VISIBLE_TOP)
+_COLUMNS = slice(PICTURE_CROP[2] - VISIBLE_LEFT, PICTURE_CROP[3] - VISIBLE_LEFT)
 
 
 class Lane:
@@ -66,7 +67,7 @@ class Lane:
         self.continues_game = False
         """Whether the next reset continues the game under way with its next life or stage, see `episodic_life`."""
         self.last_frames: list[Image] = []
-        """With `two_frame_max`: the cut grey pictures of the last two frames."""
+        """With `two_frame_max`: the cropped grey pictures of the last two frames."""
 
     def seed(self, seed: int | np.random.SeedSequence | None) -> None:
         """Make everything random follow from `seed`; the next reset begins an episode, whatever was played before."""
@@ -161,7 +162,7 @@ class Lane:
             "last_action": self._last_action,
             "continues_game": self.continues_game,
             "stage": self.episode.stage,
-            "episode": self.episode.state(),
+            "episode": self.episode.state_dict(),
         }
 
     def load_state_dict(
@@ -178,7 +179,7 @@ class Lane:
         self._ram = emulator.ram()
         stage = None if values["stage"] is None else Stage(*values["stage"])
         self.episode = Episode(self._ram, stage, self.options.time_per_stage, self._frame_hook())
-        self.episode.restore(values["episode"])
+        self.episode.load_state_dict(values["episode"])
         self.last_frames = list(last_frames)
 
     def _frame_hook(self) -> FrameHook | None:
@@ -191,7 +192,7 @@ class Lane:
             self.on_frame(emulator)
 
     def _picture(self, emulator: Emulator) -> Image:
-        """The cut, shrunk grey picture, uint8 (height, width)."""
+        """The cropped, shrunk grey picture, uint8 (height, width)."""
         grey = np.maximum(*self.last_frames) if len(self.last_frames) == 2 else emulator.grey(_ROWS, _COLUMNS)
         size = (self.options.width, self.options.height)
         return cv2.resize(grey, size, interpolation=cv2.INTER_AREA)  # type: ignore[return-value]

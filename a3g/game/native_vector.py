@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from a3g.game.emulators import Image, make_emulator
 from a3g.game.emulators.rom import find_rom
-from a3g.game.lane import PICTURE_CUT
+from a3g.game.lane import PICTURE_CROP
 from a3g.game.memory import STATUS_NAMES
 from a3g.game.options import ACTION_SETS, GameOptions
 from a3g.game.packing import State, pack_bytes, pack_values, unpack_bytes, unpack_values
@@ -66,7 +66,7 @@ class NativeVectorEnv(MarioVectorEnv):
             width=options.width,
             two_frame_max=options.two_frame_max,
             time_per_stage=options.time_per_stage,
-            cut=list(PICTURE_CUT),
+            crop=list(PICTURE_CROP),
             threads=threads,
         )
         self._console = make_emulator("native")

@@ -1,4 +1,4 @@
-"""The reward of seed project 002, with mazes rewarded by the ROM's own counters and no ground paid twice."""
+"""The reward of the original A3G, with mazes rewarded by the ROM's own counters and no ground paid twice."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ class ForwardReward:
             reward = FALLING_PENALTY
         return reward
 
-    def state(self) -> dict[str, Any]:
-        """The account as plain values."""
+    def state_dict(self) -> dict[str, Any]:
+        """What the next rewards depend on, as plain values."""
         return {
             "progress": self.progress,
             "furthest": [[*area, x] for area, x in self._furthest.items()],
@@ -62,8 +62,8 @@ class ForwardReward:
             "maze": [getattr(self._maze, name) for name in _MazeReading.__slots__],
         }
 
-    def restore(self, state: dict[str, Any]) -> None:
-        """Go on with an account that `state` gave."""
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from what `state_dict` gave."""
         self.progress = state["progress"]
         self._furthest = {(world, stage, kind, offset): x for world, stage, kind, offset, x in state["furthest"]}
         self._turns_paid = {((world, stage, kind, offset), page) for world, stage, kind, offset, page in state["turns_paid"]}

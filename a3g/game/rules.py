@@ -68,21 +68,21 @@ class Episode:
         """Pixels of new ground covered in this attempt at a stage."""
         return self._reward.progress
 
-    def state(self) -> dict[str, Any]:
-        """The episode's account as plain values; what it plays is not part of it."""
+    def state_dict(self) -> dict[str, Any]:
+        """What the next steps depend on, as plain values, but for the console and the arguments of `__init__`."""
         return {
             "stages_cleared": [list(stage) for stage in self.stages_cleared],
             "attempted_stage": list(self.attempted_stage),
             "clock_at_start": self._clock_at_start,
-            "reward": self._reward.state(),
+            "reward": self._reward.state_dict(),
         }
 
-    def restore(self, state: dict[str, Any]) -> None:
-        """Go on with an account that `state` gave."""
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from what `state_dict` gave."""
         self.stages_cleared = [Stage(*stage) for stage in state["stages_cleared"]]
         self.attempted_stage = Stage(*state["attempted_stage"])
         self._clock_at_start = state["clock_at_start"]
-        self._reward.restore(state["reward"])
+        self._reward.load_state_dict(state["reward"])
 
     def step(self, emulator: Emulator, buttons: int, frames: int) -> StepResult:
         """Hold `buttons` for `frames` frames, fewer if Mario dies or reaches the end of the stage."""

@@ -1,4 +1,4 @@
-// Feeds arbitrary bytes to the ROM loader, and runs what it accepts for two frames.
+// Feeds arbitrary bytes to the ROM loader, and runs accepted ROMs for five frames.
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -12,8 +12,8 @@
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace a3g;
   std::vector<std::uint8_t> file(data, data + size);
-  // Every second input becomes a whole file with a right header, or few would get past it. The bytes
-  // repeat until it is full, so that code, vectors and patterns are the fuzzer's.
+  // Every second input becomes a whole file with a valid header, because few inputs have one. The fuzzer's bytes
+  // are repeated to fill code, vectors and patterns.
   if (size > 0 && (size & 1)) {
     constexpr std::uint8_t kHeader[] = {'N', 'E', 'S', 0x1A, 2, 1};
     const std::vector<std::uint8_t> body = file;
@@ -25,10 +25,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   }
   try {
     const auto cartridge = Cartridge::load(file);
-    static Easel easel;
+    static FrameBuffers frame_buffers;
     Lane lane(*cartridge);
     Canvas canvas{nullptr, kGrey.data(), nullptr};
-    lane.use(easel, canvas);
+    lane.use(frame_buffers, canvas);
     for (int frame = 0; frame < 5; ++frame) lane.frame(static_cast<std::uint8_t>(size), frame & 1);
     const std::uint8_t* earlier = nullptr;
     lane.picture(true, &earlier);

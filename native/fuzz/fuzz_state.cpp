@@ -1,5 +1,5 @@
-// Feeds arbitrary bytes to the state loader, and runs what it accepts for a few frames with drawing. Every
-// second input gets a right header and checksum, so that the fuzzer reaches what lies behind them.
+// Feeds arbitrary bytes to the state loader, and runs accepted states for a few frames with drawing. Every
+// second input gets a valid header and checksum, so that the fuzzer reaches the code behind those checks.
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -15,7 +15,7 @@
 
 namespace {
 
-// A cartridge whose program is any mix of instructions; no bytes of a game.
+// A cartridge with a random program; it has no bytes of a game.
 std::shared_ptr<const a3g::Cartridge> cartridge() {
   std::vector<std::uint8_t> file(16 + a3g::Cartridge::kProgramSize + a3g::Cartridge::kPatternSize);
   const std::uint8_t header[] = {'N', 'E', 'S', 0x1A, 2, 1, 1};
@@ -31,7 +31,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   using namespace a3g;
   static const auto game = cartridge();
   static const std::vector<std::uint8_t> good = StateFile::save(Machine(*game), *game);
-  static Easel easel;
+  static FrameBuffers frame_buffers;
   std::vector<std::uint8_t> state(data, data + size);
   if (size & 1) {
     constexpr std::size_t kHeader = 12, kSum = 4;
@@ -43,10 +43,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   try {
     Machine machine(*game);
     StateFile::load(machine, *game, state);
-    if (StateFile::save(machine, *game) != state) __builtin_trap();  // what is accepted is kept exactly
+    if (StateFile::save(machine, *game) != state) __builtin_trap();  // an accepted state is kept exactly
     Lane lane(*game);
     lane.replace(machine);
-    lane.use(easel, Canvas{nullptr, kGrey.data(), nullptr, 15, 215, 43, 243});
+    lane.use(frame_buffers, Canvas{nullptr, kGrey.data(), nullptr, 15, 215, 43, 243});
     for (int frame = 0; frame < 4; ++frame) lane.frame(0xA5, frame & 1);
     const std::uint8_t* earlier = nullptr;
     lane.picture(true, &earlier);

@@ -6,9 +6,9 @@
 #include <string>
 
 #include "game_state.hpp"
+#include "optimisations.hpp"
 #include "palette.hpp"
 #include "profile.hpp"
-#include "shortcuts.hpp"
 #include "state.hpp"
 
 namespace a3g {
@@ -16,11 +16,11 @@ namespace {
 
 void check(int value, int smallest, int largest, const char* name) {
   if (value < smallest || value > largest)
-    throw std::invalid_argument(std::string(name) + " must be " + std::to_string(smallest) + " to " +
-                                std::to_string(largest) + ", not " + std::to_string(value));
+    throw std::invalid_argument(std::string(name) + " must be " + std::to_string(smallest) + " to " + std::to_string(largest) +
+                                ", not " + std::to_string(value));
 }
 
-const BatchOptions& checked(const BatchOptions& options, int lanes) {
+BatchOptions checked(const BatchOptions& options, int lanes) {
   check(lanes, 1, 1 << 16, "lanes");
   check(options.frame_skip, 1, 1000, "frame_skip");
   check(options.stack, 1, 64, "stack");
@@ -33,17 +33,22 @@ const BatchOptions& checked(const BatchOptions& options, int lanes) {
 Batch::Batch(std::shared_ptr<const Cartridge> cartridge, int lanes, const BatchOptions& options)
     : cartridge_(std::move(cartridge)),
       options_(checked(options, lanes)),
-      resize_(options.cut, options.height, options.width),
+      resize_(options.crop, options.height, options.width),
       lanes_(static_cast<std::size_t>(lanes), Lane(*cartridge_)),
       episodes_(static_cast<std::size_t>(lanes)),
-      easels_(static_cast<std::size_t>(std::min(options.threads, lanes))),
-      workers_(std::min(options.threads, lanes)) {}
+      frame_buffers_(static_cast<std::size_t>(std::min(options.threads, lanes))),
+      thread_pool_(std::min(options.threads, lanes)) {}
 
 Canvas Batch::part() const {
-  static constexpr Cut kWholePicture{};
-  const Cut& cut = takes(Shortcut::cut) ? options_.cut : kWholePicture;
-  return {.pixels = nullptr, .values = kGrey.data(), .sprites = nullptr,
-          .top = cut.top, .bottom = cut.bottom, .left = cut.left, .right = cut.right};
+  static constexpr Crop kWholePicture{};
+  const Crop& crop = has(Optimisation::crop) ? options_.crop : kWholePicture;
+  return {.pixels = nullptr,
+          .values = kGrey.data(),
+          .sprites = nullptr,
+          .top = crop.top,
+          .bottom = crop.bottom,
+          .left = crop.left,
+          .right = crop.right};
 }
 
 void Batch::start(int lane, std::span<const std::uint8_t> state, Stage stage, int idle_frames, const Output& output) {
@@ -51,7 +56,7 @@ void Batch::start(int lane, std::span<const std::uint8_t> state, Stage stage, in
   check(idle_frames, 1, 100'000, "idle_frames");
   load(lane, state);
   Lane& it = lanes_[lane];
-  it.use(easels_[0], part());
+  it.use(frame_buffers_[0], part());
   for (int left = idle_frames; left > 0; --left) it.frame(0, left == 1);
   episodes_[lane].begin(it, stage, options_.time_per_stage);
   // The last picture alone, even under two_frame_max: an episode begins with it.
@@ -70,16 +75,16 @@ void Batch::step(const std::uint8_t* buttons, const Output& output) {
   for (int lane = 0; lane < lanes(); ++lane)
     if (episodes_[lane].attempted() == Stage{})
       throw std::runtime_error("lane " + std::to_string(lane) + " has no episode yet: start one before stepping");
-  workers_.each(lanes(), [&](int lane, int thread) {
+  thread_pool_.each(lanes(), [&](int lane, int thread) {
     Lane& it = lanes_[lane];
     Episode& episode = episodes_[lane];
     const Clocked clocked(Part::rules);
-    it.use(easels_[thread], part());
+    it.use(frame_buffers_[thread], part());
     const Stage attempted = episode.attempted();
     const int progress = episode.progress();
     const StepResult result = episode.step(it, buttons[lane], options_.frame_skip, shown);
     observe(lane, output);
-    // What an attempt that has just ended was about, not the next one.
+    // An attempt that has just ended is reported as it was, not the next attempt.
     if (result.outcome == Outcome::none) report(lane, result, episode.attempted(), episode.progress(), output);
     else report(lane, result, attempted, progress, output);
   });
@@ -88,10 +93,10 @@ void Batch::step(const std::uint8_t* buttons, const Output& output) {
 void Batch::run(const std::uint8_t* buttons, int frames, const Output& output) {
   check(frames, 1, 1'000'000, "frames");
   const int shown = output.observations == nullptr ? 0 : options_.two_frame_max ? 2 : 1;
-  workers_.each(lanes(), [&](int lane, int thread) {
+  thread_pool_.each(lanes(), [&](int lane, int thread) {
     Lane& it = lanes_[lane];
     const Clocked clocked(Part::rules);
-    it.use(easels_[thread], part());
+    it.use(frame_buffers_[thread], part());
     for (int left = frames; left > 0; --left) it.frame(buttons[lane], left <= shown);
     if (output.observations != nullptr) observe(lane, output);
     report(lane, {}, {}, 0, output);

@@ -8,7 +8,7 @@
 
 #include "observation.hpp"
 #include "rules.hpp"
-#include "workers.hpp"
+#include "thread_pool.hpp"
 
 namespace a3g {
 
@@ -16,13 +16,13 @@ struct BatchOptions {
   int frame_skip = 4;
   int stack = 4;
   int height = 80, width = 80;
-  Cut cut{15, 215, 43, 243};
+  Crop crop{15, 215, 43, 243};
   bool two_frame_max = false;
   int time_per_stage = 300;
   int threads = 1;
 };
 
-// The arrays of the caller that a call fills, all C-contiguous, one row a lane. Null: not wanted.
+// The caller's arrays that a call fills: C-contiguous, one row a lane. A null pointer is skipped.
 struct Output {
   std::uint8_t* observations = nullptr;  // (lanes, stack, height, width)
   float* rewards = nullptr;              // (lanes)
@@ -38,20 +38,20 @@ class Batch {
   int lanes() const { return static_cast<int>(lanes_.size()); }
   const BatchOptions& options() const { return options_; }
 
-  // Begins an episode in a lane from a save state: runs `idle_frames` without buttons, fills the lane's
-  // stack with the picture.
+  // Begins an episode in a lane from a save state: runs `idle_frames` frames without buttons, then fills the
+  // lane's stack with the picture.
   void start(int lane, std::span<const std::uint8_t> state, Stage stage, int idle_frames, const Output& output);
 
   // One agent step in every lane, with the rules and rewards of an episode.
   void step(const std::uint8_t* buttons, const Output& output);
 
-  // So many frames in every lane, without rules; writes no rewards.
+  // Runs `frames` frames in every lane without rules; writes no rewards.
   void run(const std::uint8_t* buttons, int frames, const Output& output);
 
   std::vector<std::uint8_t> save(int lane) const;
   void load(int lane, std::span<const std::uint8_t> state);
 
-  // The console with its last frames and the account of the episode, for another process to go on with.
+  // The console with its last frames, and the state of the episode: another process can continue from it.
   std::vector<std::uint8_t> save_game(int lane) const;
   void load_game(int lane, std::span<const std::uint8_t> game);
 
@@ -65,8 +65,8 @@ class Batch {
   AreaResize resize_;
   std::vector<Lane> lanes_;
   std::vector<Episode> episodes_;
-  std::vector<Easel> easels_;  // one a thread
-  Workers workers_;
+  std::vector<FrameBuffers> frame_buffers_;  // one a thread
+  ThreadPool thread_pool_;
 };
 
 }  // namespace a3g

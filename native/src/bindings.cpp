@@ -1,4 +1,4 @@
-// The Python module a3g_native._core. Everything a caller can get wrong is checked here.
+// The Python module a3g_native._core. All arguments are checked here.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/array.h>
@@ -49,7 +49,8 @@ std::uint8_t checked_byte(int value, const char* what) {
 
 void refuse_if_halted(const Machine& machine) {
   if (machine.halted())
-    throw std::runtime_error("the CPU met an instruction that it does not have: this ROM cannot run here, or RAM was overwritten");
+    throw std::runtime_error(
+        "the CPU met an instruction that it does not have: this ROM cannot run here, or RAM was overwritten");
 }
 
 // One console with its picture.
@@ -82,7 +83,7 @@ class Emulator {
   nb::bytes save() const { return to_bytes(StateFile::save(machine_, *cartridge_)); }
   void load(const nb::bytes& state) { StateFile::load(machine_, *cartridge_, view(state)); }
 
-  // A part of the last picture drawn, each pixel through a table.
+  // A part of the last picture drawn; each pixel is looked up in a table.
   nb::object picture(const std::array<std::uint8_t, 64>& table, int top, int bottom, int left, int right) const {
     if (top < 0 || left < 0 || bottom > 240 || right > 256 || top > bottom || left > right)
       throw nb::value_error("the part of the picture must lie within 240 rows and 256 columns");
@@ -108,7 +109,7 @@ class Emulator {
   LineSprites sprites_;
 };
 
-// ---- arrays of the caller
+// ---- the caller's arrays
 
 std::string shape_of(const std::vector<std::size_t>& shape) {
   std::string text = "(";
@@ -116,7 +117,7 @@ std::string shape_of(const std::vector<std::size_t>& shape) {
   return text + (shape.size() == 1 ? ",)" : ")");
 }
 
-// The data of an array that is of this type, shape and C-contiguous; else an exception that says what is wrong.
+// The data of a C-contiguous array of this type and shape. Throws an exception that says what is wrong with others.
 template <typename T>
 T* checked_array(const nb::object& object, const char* name, const std::vector<std::size_t>& shape, bool writable = true) {
   using Array = nb::ndarray<>;
@@ -149,7 +150,7 @@ T* checked_array(const nb::object& object, const char* name, const std::vector<s
   return const_cast<T*>(static_cast<const T*>(array.data()));
 }
 
-// The shape of an array of 4 dimensions; what they are is said if it has others.
+// The shape of an array of 4 dimensions; `dimensions` names them in the exception for other arrays.
 std::vector<std::size_t> checked_shape(const nb::object& object, const char* name, const char* dimensions) {
   std::vector<std::size_t> shape;
   nb::ndarray<nb::ro> array;
@@ -174,15 +175,15 @@ void interleave_arrays(const nb::object& pictures, const nb::object& table, cons
   nb::ndarray<nb::ro> array;
   if (nb::try_cast(table, array, false) && array.dtype() == nb::dtype<std::uint16_t>())
     interleave_checked<std::uint16_t>(pictures, table, result);
-  else
-    interleave_checked<float>(pictures, table, result);
+  else interleave_checked<float>(pictures, table, result);
 }
 
-// The shape that is pooled, and the one of what comes out.
+// The shape that is pooled, and the shape of the result.
 std::pair<PoolShape, std::vector<std::size_t>> pool_shapes(const std::vector<std::size_t>& shape) {
   const PoolShape pool{shape[0], shape[1], shape[2], shape[3]};
   if (pool.channels % kPoolChannels || pool.height == 0 || pool.width == 0)
-    throw nb::value_error(("the channels must be a multiple of " + std::to_string(kPoolChannels) + ", and pictures not empty").c_str());
+    throw nb::value_error(
+        ("the channels must be a multiple of " + std::to_string(kPoolChannels) + ", and pictures not empty").c_str());
   return {pool, {pool.count, pool.rows(), pool.columns(), pool.channels}};
 }
 
@@ -206,15 +207,20 @@ void max_pool_gradient_arrays(const nb::object& gradient, const nb::object& winn
   max_pool_gradient(from, places, pool, to);
 }
 
-// Many games; the arrays are the caller's.
+// Many games. They fill the caller's arrays.
 class PyBatch {
  public:
   PyBatch(const nb::bytes& rom, int lanes, int frame_skip, int stack, int height, int width, bool two_frame_max,
-          int time_per_stage, const std::array<int, 4>& cut, int threads)
+          int time_per_stage, const std::array<int, 4>& crop, int threads)
       : batch_(Cartridge::load(view(rom)), lanes,
-               {.frame_skip = frame_skip, .stack = stack, .height = height, .width = width,
-                .cut = {cut[0], cut[1], cut[2], cut[3]}, .two_frame_max = two_frame_max,
-                .time_per_stage = time_per_stage, .threads = threads}) {}
+               {.frame_skip = frame_skip,
+                .stack = stack,
+                .height = height,
+                .width = width,
+                .crop = {crop[0], crop[1], crop[2], crop[3]},
+                .two_frame_max = two_frame_max,
+                .time_per_stage = time_per_stage,
+                .threads = threads}) {}
 
   void start(int lane, const nb::bytes& state, std::optional<std::array<int, 2>> stage, int idle_frames,
              const nb::object& observations, const nb::object& rewards, const nb::object& variables, const nb::object& ram) {
@@ -222,15 +228,16 @@ class PyBatch {
                  output(observations, true, rewards, variables, ram));
   }
 
-  void step(const nb::object& buttons, const nb::object& observations, const nb::object& rewards,
-            const nb::object& variables, const nb::object& ram) {
+  void step(const nb::object& buttons, const nb::object& observations, const nb::object& rewards, const nb::object& variables,
+            const nb::object& ram) {
     const std::uint8_t* held = checked_array<std::uint8_t>(buttons, "buttons", {lanes()}, false);
     const Output to = output(observations, true, rewards, variables, ram);
     const nb::gil_scoped_release released;
     batch_.step(held, to);
   }
 
-  void run(const nb::object& buttons, int frames, const nb::object& observations, const nb::object& variables, const nb::object& ram) {
+  void run(const nb::object& buttons, int frames, const nb::object& observations, const nb::object& variables,
+           const nb::object& ram) {
     const std::uint8_t* held = checked_array<std::uint8_t>(buttons, "buttons", {lanes()}, false);
     const Output to = output(observations, false, nb::none(), variables, ram);
     const nb::gil_scoped_release released;
@@ -256,8 +263,8 @@ class PyBatch {
     const auto size = [](int value) { return static_cast<std::size_t>(value); };
     Output to;
     if (needed || !observations.is_none())
-      to.observations = checked_array<std::uint8_t>(
-          observations, "observations", {lanes(), size(options.stack), size(options.height), size(options.width)});
+      to.observations = checked_array<std::uint8_t>(observations, "observations",
+                                                    {lanes(), size(options.stack), size(options.height), size(options.width)});
     if (!rewards.is_none()) to.rewards = checked_array<float>(rewards, "rewards", {lanes()});
     if (!variables.is_none()) to.variables = checked_array<std::int32_t>(variables, "variables", {lanes(), kVariables.size()});
     if (!ram.is_none()) to.ram = checked_array<std::uint8_t>(ram, "ram", {lanes(), Ram{}.size()});
@@ -295,9 +302,11 @@ NB_MODULE(_core, module) {
           "The work RAM itself, uint8 (2048,): reads what is there now, and writing changes it.")
       .def("poke", &Emulator::poke, "address"_a, "value"_a, "Write one byte of work RAM.")
       .def("save", &Emulator::save, "The whole state, as bytes with a version and a checksum.")
-      .def("load", &Emulator::load, "state"_a, "Go on from a saved state; the picture stays until the next frame. ValueError: damaged or foreign.")
-      .def("indices", [](const Emulator& self) { return self.picture(kIndices, 0, 240, 0, 256); },
-           "The picture as palette indices, uint8 (240, 256).")
+      .def("load", &Emulator::load, "state"_a,
+           "Continue from a saved state; the picture stays until the next frame. ValueError: damaged, or of another ROM.")
+      .def(
+          "indices", [](const Emulator& self) { return self.picture(kIndices, 0, 240, 0, 256); },
+          "The picture as palette indices, uint8 (240, 256).")
       .def(
           "grey",
           [](const Emulator& self, int top, int bottom, int left, int right) {
@@ -311,11 +320,10 @@ NB_MODULE(_core, module) {
                       "Many games with episode rules, stepped by one call without the GIL.\n\n"
                       "Not to be used from two Python threads at once. Arrays given are filled in place; each must be "
                       "C-contiguous and of the shape and dtype said.")
-      .def(nb::init<const nb::bytes&, int, int, int, int, int, bool, int, const std::array<int, 4>&, int>(), "rom"_a,
-           "lanes"_a, nb::kw_only(), "frame_skip"_a = 4, "stack"_a = 4, "height"_a = 80, "width"_a = 80,
-           "two_frame_max"_a = false, "time_per_stage"_a = 300, "cut"_a = std::array<int, 4>{15, 215, 43, 243},
-           "threads"_a = 1,
-           "cut: top, bottom, left, right of what is seen of the 240 x 256 picture. ValueError: wrong ROM or option.")
+      .def(nb::init<const nb::bytes&, int, int, int, int, int, bool, int, const std::array<int, 4>&, int>(), "rom"_a, "lanes"_a,
+           nb::kw_only(), "frame_skip"_a = 4, "stack"_a = 4, "height"_a = 80, "width"_a = 80, "two_frame_max"_a = false,
+           "time_per_stage"_a = 300, "crop"_a = std::array<int, 4>{15, 215, 43, 243}, "threads"_a = 1,
+           "crop: top, bottom, left, right of the visible part of the 240 x 256 picture. ValueError: wrong ROM or option.")
       .def("start", &PyBatch::start, "lane"_a, "state"_a, "stage"_a.none(), "idle_frames"_a, "observations"_a.none(),
            "rewards"_a.none() = nb::none(), "variables"_a.none() = nb::none(), "ram"_a.none() = nb::none(),
            "Begin an episode in a lane from a save state; `stage` is (world, stage) or None for the whole game. Fills "
@@ -327,18 +335,20 @@ NB_MODULE(_core, module) {
            "len(VARIABLES)); ram: uint8 (lanes, 2048).")
       .def("run", &PyBatch::run, "buttons"_a.none(), "frames"_a, "observations"_a.none() = nb::none(),
            "variables"_a.none() = nb::none(), "ram"_a.none() = nb::none(),
-           "Run so many frames in every lane without rules; `observations` is shifted by one picture.")
+           "Run `frames` frames in every lane without rules; `observations` is shifted by one picture.")
       .def("save", &PyBatch::save, "lane"_a, "The console of a lane, as `Emulator.save` gives it.")
-      .def("load", &PyBatch::load, "lane"_a, "state"_a, "Put a saved console into a lane. ValueError: damaged or foreign.")
+      .def("load", &PyBatch::load, "lane"_a, "state"_a,
+           "Put a saved console into a lane. ValueError: damaged, or of another ROM.")
       .def("save_game", &PyBatch::save_game, "lane"_a,
-           "A lane's console with its last frames, and the account of its episode: all that its next steps depend on.")
+           "A lane's console with its last frames, and the state of its episode: all that its next steps depend on.")
       .def("load_game", &PyBatch::load_game, "lane"_a, "game"_a,
-           "Go on with a saved game in a lane. ValueError: damaged or foreign.")
+           "Continue a saved game in a lane. ValueError: damaged, or of another ROM.")
       .def_prop_ro("lanes", &PyBatch::lanes);
 
-  module.def("interleave", &interleave_arrays, "pictures"_a, "table"_a, "result"_a,
-             "Look every byte of pictures up in a table, uint16 or float32 (256,), and put the results, of the same type, where "
-             "convolutions like them: pictures uint8 (n, stack, height, width), result (n, height, width, stack).");
+  module.def(
+      "interleave", &interleave_arrays, "pictures"_a, "table"_a, "result"_a,
+      "Look up every byte of pictures in a table, uint16 or float32 (256,), and write the results, of the same type, channels "
+      "last: pictures uint8 (n, stack, height, width), result (n, height, width, stack).");
 
   module.def("max_pool", &max_pool_arrays, "x"_a, "y"_a, "winners"_a,
              "Max pooling of 3 x 3 windows, stride 2, padding 1: x, bfloat16 as uint16 (n, height, width, channels), to y, (n, "
@@ -356,7 +366,7 @@ NB_MODULE(_core, module) {
         for (std::size_t i = 0; i < taken.size(); ++i) parts[kPartNames[i]] = nb::make_tuple(taken[i].ticks, taken[i].clocks);
         return parts;
       },
-      "For each part of the core the clock ticks since the last call, and how many of them the clocks took.");
+      "For each part of the core the clock ticks since the last call, and how many of them reading the clock took.");
 #endif
 
   nb::list variables;

@@ -9,7 +9,7 @@
 namespace a3g {
 
 // One row of eight pixels of a pattern: byte i is 0xFF where pixel i has the bit, else 0. A pixel's
-// colour is a choice of four; with these masks it is made for eight pixels in a few 64-bit operations.
+// colour is one of four; with these masks a few 64-bit operations compute eight pixels.
 struct TileRow {
   std::uint64_t low = 0;
   std::uint64_t high = 0;
@@ -23,7 +23,7 @@ class Cartridge {
   // Reads an iNES file. Throws std::invalid_argument with a sentence if it is not one, or not NROM-256.
   static std::shared_ptr<const Cartridge> load(std::span<const std::uint8_t> file);
 
-  // Byte 0 is what the CPU sees at 0x8000. Guard bytes on both sides hold no official instruction.
+  // Byte 0 is at address 0x8000. Guard bytes on both sides hold no official instruction.
   const std::uint8_t* program() const { return guarded_program_.data() + kGuard; }
   const std::array<std::uint8_t, kPatternSize>& patterns() const { return patterns_; }
 

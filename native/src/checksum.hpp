@@ -7,8 +7,8 @@
 
 namespace a3g {
 
-// Eight bytes at a time, by eight tables ("slicing by 8"): a state is saved and loaded at every agent
-// step where lanes share a console.
+// Eight bytes at a time, by eight tables ("slicing by 8"): where lanes share a
+// console, a state is saved and loaded at every agent step.
 inline std::uint32_t crc32(std::span<const std::uint8_t> bytes) {
   static constexpr auto kTables = [] {
     std::array<std::array<std::uint32_t, 256>, 8> tables{};

@@ -6,8 +6,8 @@
 #include <utility>
 
 #include "opcodes.hpp"
+#include "optimisations.hpp"
 #include "profile.hpp"
-#include "shortcuts.hpp"
 
 namespace a3g {
 namespace {
@@ -16,9 +16,9 @@ constexpr int kDots = 3;  // PPU dots in a CPU cycle
 
 #define INLINE [[gnu::always_inline]] inline
 
-// The processor while it runs: every member lives in a machine register or on the stack, none of them in
-// `Machine`. Code is read through `ip`, a pointer into the program (or into a copy of the three bytes at
-// hand, when the CPU runs outside of it).
+// The processor while it runs. Its members are in machine registers or on the stack, not in `Machine`. Code is
+// read through `ip`, a pointer into the program (or into a copy of three bytes, when the CPU runs code outside
+// the program).
 struct Core {
   Machine& machine;
   const Cartridge& cartridge;
@@ -28,14 +28,14 @@ struct Core {
   const std::uint16_t base;
 
   const std::uint8_t* ip;
-  int left;            // dots until the limit: counts down to 0 or below
+  int left;  // dots until the limit: counts down to 0 or below
   int limit;
   std::uint8_t a, x, y, s;
   unsigned nz;         // Z is set if the low byte is 0, N if bit 7 or bit 15 is set
   std::uint8_t carry;  // 0 or 1
   bool overflow;
-  std::uint8_t rest;   // I and D
-  bool outside = false;      // a jump left the code that ip can reach ...
+  std::uint8_t rest;         // I and D
+  bool outside = false;      // a jump left the code that ip points into ...
   std::uint16_t target = 0;  // ... to here
 
   INLINE std::uint16_t pc() const { return static_cast<std::uint16_t>(ip - origin + base); }
@@ -50,9 +50,7 @@ struct Core {
   INLINE bool carry_set() const { return carry; }
   INLINE bool overflow_set() const { return overflow; }
 
-  INLINE std::uint8_t flags() const {
-    return negative_set() << 7 | overflow << 6 | rest | zero_set() << 1 | carry;
-  }
+  INLINE std::uint8_t flags() const { return negative_set() << 7 | overflow << 6 | rest | zero_set() << 1 | carry; }
   INLINE void set_flags(std::uint8_t p) {
     overflow = p & 0x40;
     rest = p & 0x0C;
@@ -64,13 +62,16 @@ struct Core {
   // ---- the bus
   template <int kCycles>
   INLINE std::uint8_t load(std::uint16_t address) {
-    if (address < 0x2000) [[likely]] return ram[address & 0x7FF];
-    if (address >= 0x8000) [[likely]] return program[address - 0x8000];
+    if (address < 0x2000) [[likely]]
+      return ram[address & 0x7FF];
+    if (address >= 0x8000) [[likely]]
+      return program[address - 0x8000];
     return Cpu::read_slowly(machine, address, clock() - kCycles * kDots, clock());
   }
   template <int kCycles>
   INLINE void store(std::uint16_t address, std::uint8_t value) {
-    if (address < 0x2000) [[likely]] ram[address & 0x7FF] = value;
+    if (address < 0x2000) [[likely]]
+      ram[address & 0x7FF] = value;
     else write_register(address, value, clock() - kCycles * kDots);
   }
   INLINE void write_register(std::uint16_t address, std::uint8_t value, int start) {
@@ -79,9 +80,7 @@ struct Core {
   }
   INLINE void push(std::uint8_t value) { ram[0x100 | s--] = value; }
   INLINE std::uint8_t pull() { return ram[0x100 | ++s]; }
-  INLINE std::uint16_t word(const std::uint8_t* from) const {
-    return static_cast<std::uint16_t>(from[0] | from[1] << 8);
-  }
+  INLINE std::uint16_t word(const std::uint8_t* from) const { return static_cast<std::uint16_t>(from[0] | from[1] << 8); }
   INLINE std::uint16_t zero_page_word(std::uint8_t at) const {
     return static_cast<std::uint16_t>(ram[at] | ram[static_cast<std::uint8_t>(at + 1)] << 8);
   }
@@ -98,9 +97,8 @@ struct Core {
   struct indirect_y {};
 
   template <typename Mode>
-  static constexpr bool in_zero_page = std::is_same_v<Mode, zero_page> ||
-                                       std::is_same_v<Mode, zero_page_x> ||
-                                       std::is_same_v<Mode, zero_page_y>;
+  static constexpr bool in_zero_page =
+      std::is_same_v<Mode, zero_page> || std::is_same_v<Mode, zero_page_x> || std::is_same_v<Mode, zero_page_y>;
 
   // The address of the operand. kPenalty: a page crossing costs a cycle.
   template <typename Mode, bool kPenalty>
@@ -108,8 +106,7 @@ struct Core {
     if constexpr (std::is_same_v<Mode, zero_page>) return *ip++;
     if constexpr (std::is_same_v<Mode, zero_page_x>) return static_cast<std::uint8_t>(*ip++ + x);
     if constexpr (std::is_same_v<Mode, zero_page_y>) return static_cast<std::uint8_t>(*ip++ + y);
-    if constexpr (std::is_same_v<Mode, indirect_x>)
-      return zero_page_word(static_cast<std::uint8_t>(*ip++ + x));
+    if constexpr (std::is_same_v<Mode, indirect_x>) return zero_page_word(static_cast<std::uint8_t>(*ip++ + x));
     if constexpr (std::is_same_v<Mode, indirect_y>) return indexed<kPenalty>(zero_page_word(*ip++), y);
     const std::uint16_t at = word(ip);
     ip += 2;
@@ -248,12 +245,13 @@ struct Core {
     const unsigned from = pc();
     const std::uint16_t to = from + offset;
     spend((from ^ to) & 0x100 ? 2 : 1);
-    if (origin == program && to >= 0x8000) [[likely]] ip += offset;
+    if (origin == program && to >= 0x8000) [[likely]]
+      ip += offset;
     else jump(to);
   }
   INLINE void jmp_absolute() {
     const std::uint16_t to = word(ip);
-    if (takes(Shortcut::jump_skip) && to == static_cast<std::uint16_t>(pc() - 1) && left > 0) {
+    if (has(Optimisation::jump_skip) && to == static_cast<std::uint16_t>(pc() - 1) && left > 0) {
       // The program waits for an interrupt: nothing changes until the limit.
       constexpr int kRound = 3 * kDots;
       left -= (left + kRound - 1) / kRound * kRound;
@@ -261,7 +259,7 @@ struct Core {
     jump(to);
   }
   INLINE void jmp_indirect() {
-    const std::uint16_t at = word(ip);  // the carry from the low byte is lost
+    const std::uint16_t at = word(ip);  // a bug of the 6502: the carry from the low byte is lost
     const std::uint16_t high = (at & 0xFF00) | ((at + 1) & 0xFF);
     jump(static_cast<std::uint16_t>(load<5>(at) | load<5>(high) << 8));
   }
@@ -292,12 +290,12 @@ struct Core {
   INLINE void lda_absolute() {
     const std::uint16_t at = word(ip);
     ip += 2;
-    if (takes(Shortcut::wait_skip) && at == 0x2002) skip_wait();
+    if (has(Optimisation::wait_skip) && at == 0x2002) skip_wait();
     lda(load<4>(at));
   }
 
-  // LDA 0x2002, AND #0x40, BNE or BEQ back: waits for sprite 0. Whole rounds that would read the same
-  // flag pass without being run; A, flags and PPU are then as after the last of them.
+  // LDA 0x2002, AND #0x40, BNE or BEQ back: waits for sprite 0. Whole rounds that read the same flag are
+  // skipped; A, flags and PPU are then as after the last of them.
   INLINE void skip_wait() {
     if (ip[0] != 0x29 || ip[1] != 0x40 || (ip[2] != 0xD0 && ip[2] != 0xF0) || ip[3] != 0xF9) return;
     const unsigned after = pc() + 4;
@@ -306,8 +304,8 @@ struct Core {
   }
 };
 
-std::array<const void*, 256> label_table(
-    std::initializer_list<std::pair<std::uint8_t, const void*>> labels, const void* otherwise) {
+std::array<const void*, 256> label_table(std::initializer_list<std::pair<std::uint8_t, const void*>> labels,
+                                         const void* otherwise) {
   std::array<const void*, 256> table;
   table.fill(otherwise);
   for (const auto& [code, label] : labels) table[code] = label;
@@ -321,8 +319,7 @@ std::uint8_t Cpu::read_slowly(Machine& machine, std::uint16_t address, int start
   return machine.read_register(address, start, clock);
 }
 
-int Cpu::write_slowly(Machine& machine, const Cartridge& cartridge, std::uint16_t address,
-                      std::uint8_t value, int start) {
+int Cpu::write_slowly(Machine& machine, const Cartridge& cartridge, std::uint16_t address, std::uint8_t value, int start) {
   const Clocked clocked(Part::ppu);
   return machine.write_register(cartridge, address, value, start);
 }
@@ -331,9 +328,9 @@ int Cpu::rounds_to_skip(Machine& machine, bool while_set, int clock, int limit, 
   const Clocked clocked(Part::ppu);
   const int start = clock - 4 * kDots;
   if (machine.ppu_.hit_flag(start, clock) != while_set) return 0;
-  // Rounds until one can see the other flag; and each must begin before the limit.
+  // The rounds until one reads the other flag; each of them must begin before the limit.
   const int change = machine.ppu_.next_hit_change();
-  // The flag goes up in time for a read at its dot, and down before the instruction that begins at it.
+  // The flag is set before a read at its dot, and cleared before the instruction that begins at its dot.
   const int until = while_set ? change - start : change == timing::kNever ? change : change - clock;
   const int wanted = until == timing::kNever ? timing::kNever : (until + round - 1) / round;
   return std::max(0, std::min(wanted, (limit - 1 - start) / round));
@@ -341,14 +338,14 @@ int Cpu::rounds_to_skip(Machine& machine, bool while_set, int clock, int limit, 
 
 template <bool kProgram>
 void Cpu::run(Machine& machine, const Cartridge& cartridge) {
-  std::uint8_t outside[3 + 4] = {};  // the instruction at hand, when it is not in the program
+  std::uint8_t outside[3 + 4] = {};  // the current instruction, if it is not in the program
   const std::uint16_t at = machine.cpu_.pc;
   if constexpr (!kProgram)
     for (int i = 0; i < 3; ++i) {
       const std::uint16_t address = at + i;
       outside[i] = address < 0x2000    ? machine.ram[address & 0x7FF]
                    : address >= 0x8000 ? cartridge.program()[address - 0x8000]
-                                       : address >> 8;  // nothing answers: the bus keeps the last byte
+                                       : address >> 8;  // open bus: it keeps the last byte
     }
   const std::uint8_t* const program = cartridge.program();
   const Registers& registers = machine.cpu_;
@@ -362,8 +359,14 @@ void Cpu::run(Machine& machine, const Cartridge& cartridge) {
       .ip = kProgram ? program + (at - 0x8000) : outside,
       .left = kProgram ? machine.limit_ - machine.clock_ : 1,
       .limit = kProgram ? machine.limit_ : machine.clock_ + 1,
-      .a = registers.a, .x = registers.x, .y = registers.y, .s = registers.s,
-      .nz = 0, .carry = 0, .overflow = false, .rest = 0,
+      .a = registers.a,
+      .x = registers.x,
+      .y = registers.y,
+      .s = registers.s,
+      .nz = 0,
+      .carry = 0,
+      .overflow = false,
+      .rest = 0,
   };
   core.set_flags(registers.p);
 
@@ -371,11 +374,12 @@ void Cpu::run(Machine& machine, const Cartridge& cartridge) {
   static const auto kLabels = label_table({A3G_OPCODES(ENTRY, ENTRY, ENTRY, ENTRY, ENTRY)}, &&no_instruction);
 #undef ENTRY
 
-  // Every instruction ends with its own jump to the next, so that the branch predictor learns what
-  // usually follows what.
+  // Every instruction ends with its own jump to the next one, so that the branch predictor learns which
+  // instruction usually follows it.
+  // clang-format off: labels in macros
 #define NEXT                                  \
   do {                                        \
-    if constexpr (!takes(Shortcut::catch_up)) machine.ppu_.sync(core.clock()); \
+    if constexpr (!has(Optimisation::catch_up)) machine.ppu_.sync(core.clock()); \
     if (core.left <= 0) goto end;             \
     goto* kLabels[*core.ip++];                \
   } while (false)
@@ -397,20 +401,21 @@ void Cpu::run(Machine& machine, const Cartridge& cartridge) {
 #define BRANCH(code, flag, wanted)                  \
   code_##code:                                      \
   core.spend(2);                                    \
-  core.branch(core.flag() == wanted);               \
+  core.branch(core.flag() == (wanted));             \
   NEXT;
 #define OTHER(code, operation, cycles)              \
   code_##code:                                      \
   core.spend(cycles);                               \
   core.operation();                                 \
   NEXT;
+  // clang-format on
 
   NEXT;
   A3G_OPCODES(READ, WRITE, MODIFY, BRANCH, OTHER)
 
 no_instruction:
   --core.ip;
-  // Behind the program's last byte lies a guard: the CPU has just left the program, not met anything.
+  // Guard bytes follow the program's last byte: the CPU has left the program, this is no unofficial instruction.
   if (!kProgram || core.ip < program + Cartridge::kProgramSize) {
     machine.halted_ = true;
     core.left = 0;
@@ -419,8 +424,8 @@ no_instruction:
   }
 
 end:
-  machine.cpu_ = {.pc = core.outside ? core.target : core.pc(),
-                  .a = core.a, .x = core.x, .y = core.y, .s = core.s, .p = core.flags()};
+  machine.cpu_ = {
+      .pc = core.outside ? core.target : core.pc(), .a = core.a, .x = core.x, .y = core.y, .s = core.s, .p = core.flags()};
   machine.clock_ = core.clock();
 }
 

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <stdexcept>
 #include <string>
+#include <utility>
 
 #include "checksum.hpp"
 #include "state.hpp"
@@ -11,7 +12,7 @@
 namespace a3g {
 namespace {
 
-static_assert(std::endian::native == std::endian::little, "numbers are stored as they lie in memory");
+static_assert(std::endian::native == std::endian::little, "numbers are stored in the machine's byte order");
 
 constexpr std::uint32_t kMagic = 0x47473341;  // "A3GG"
 constexpr std::uint32_t kVersion = 1;
@@ -131,11 +132,12 @@ void GameState::load(Lane& lane, Episode& episode, const Cartridge& cartridge, s
     reader.bytes = reader.bytes.subspan(size);
   }
   fields(loaded, account, reader);
-  if (!reader.valid || reader.bytes.size() != sizeof sum) refuse("this game is damaged: its account makes no sense");
-  loaded.easel_ = lane.easel_;
+  if (!reader.valid || reader.bytes.size() != sizeof sum)
+    refuse("this game is damaged: the state of its episode makes no sense");
+  loaded.frame_buffers_ = lane.frame_buffers_;
   loaded.part_ = lane.part_;
   lane = loaded;
-  episode = account;
+  episode = std::move(account);
 }
 
 }  // namespace a3g

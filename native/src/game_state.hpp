@@ -1,5 +1,5 @@
-// A game under way as bytes: the console with its last two frames, and the account of its episode, so that
-// another process goes on with it exactly. With a version and a checksum.
+// A game under way as bytes, with a version and a checksum: the console with its last two frames, and the
+// state of its episode. Another process continues it exactly.
 #pragma once
 
 #include <cstdint>

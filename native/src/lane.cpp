@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
+#include "optimisations.hpp"
 #include "profile.hpp"
-#include "shortcuts.hpp"
 
 namespace a3g {
 
@@ -26,16 +26,16 @@ void Lane::keep_last_frame() {
   drawn_ = 0;
 }
 
-void Lane::use(Easel& easel, const Canvas& part) {
-  easel_ = &easel;
+void Lane::use(FrameBuffers& frame_buffers, const Canvas& part) {
+  frame_buffers_ = &frame_buffers;
   part_ = part;
   drawn_ = 0;
 }
 
 Canvas Lane::canvas(int frame) const {
   Canvas canvas = part_;
-  canvas.pixels = easel_->pixels[frame & 1].data();
-  canvas.sprites = &easel_->sprites;
+  canvas.pixels = frame_buffers_->pixels[frame & 1].data();
+  canvas.sprites = &frame_buffers_->sprites;
   return canvas;
 }
 
@@ -49,7 +49,7 @@ void Lane::run(std::uint8_t buttons, bool draw) {
 }
 
 void Lane::frame(std::uint8_t buttons, bool draw) {
-  if constexpr (!takes(Shortcut::unseen_frames)) draw = true;
+  if constexpr (!has(Optimisation::unseen_frames)) draw = true;
   {
     const Clocked clocked(Part::copies);
     before_[frames_ & 1] = machine_;
@@ -74,8 +74,8 @@ const std::uint8_t* Lane::picture(bool two, const std::uint8_t** earlier) {
     machine_ = now;
     drawn_ = wanted;
   }
-  *earlier = wanted == 2 ? easel_->pixels[frames_ & 1].data() : nullptr;
-  return easel_->pixels[(frames_ + 1) & 1].data();
+  *earlier = wanted == 2 ? frame_buffers_->pixels[frames_ & 1].data() : nullptr;
+  return frame_buffers_->pixels[(frames_ + 1) & 1].data();
 }
 
 }  // namespace a3g

@@ -1,4 +1,4 @@
-// One game among several: a console, and the picture of its last frame whenever somebody asks for it.
+// One game among several: a console, and the picture of its last frame on demand.
 #pragma once
 
 #include <array>
@@ -11,16 +11,16 @@ namespace a3g {
 
 using Ram = std::array<std::uint8_t, 0x800>;
 
-// What a thread needs to draw: the last two frames, and room for the sprites of each line.
-struct Easel {
+// The memory in which a thread draws: the pixels of the last two frames, and the sprites of each line.
+struct FrameBuffers {
   std::array<std::vector<std::uint8_t>, 2> pixels{std::vector<std::uint8_t>(Canvas::kBytes),
                                                   std::vector<std::uint8_t>(Canvas::kBytes)};
   LineSprites sprites;
 };
 
-// Nobody knows beforehand whether a frame is the last of an agent step, and drawing costs more than
-// running. So a lane remembers how the console stood before its last two frames, and runs them once
-// more, with drawing, if they were not drawn: the console is deterministic.
+// Whether a frame is the last of an agent step is known only after it, and drawing costs more than running.
+// So a lane keeps a copy of the console from before each of its last two frames. If they were not drawn, it
+// runs them once more, with drawing: the console is deterministic.
 class Lane {
  public:
   explicit Lane(const Cartridge& cartridge) : cartridge_(&cartridge), machine_(cartridge), before_{machine_, machine_} {}
@@ -29,7 +29,7 @@ class Lane {
   void poke(std::uint16_t address, std::uint8_t value) { machine_.ram[address] = value; }
 
   const Machine& machine() const { return machine_; }
-  // Goes on from another machine; no picture of what went before is kept.
+  // Continues with another machine; earlier frames are forgotten.
   void replace(const Machine& machine);
 
   // The next frame counts as the first.
@@ -38,13 +38,13 @@ class Lane {
   // The last frame counts as the first, the next as the second.
   void keep_last_frame();
 
-  // Draws on this easel from now on, through this table and in this part of the picture.
-  void use(Easel& easel, const Canvas& part);
+  // Draws into these buffers from now on, with the table and the region of `part`.
+  void use(FrameBuffers& frame_buffers, const Canvas& part);
 
   void frame(std::uint8_t buttons, bool draw);
 
-  // The pixels of the last frame; `earlier` is set to those of the frame before it if `two` are asked for
-  // and it was run.
+  // The pixels of the last frame. Sets `earlier` to those of the frame before it if `two` is set and that
+  // frame was run, else to null.
   const std::uint8_t* picture(bool two, const std::uint8_t** earlier);
 
  private:
@@ -55,11 +55,11 @@ class Lane {
 
   const Cartridge* cartridge_;
   Machine machine_;
-  std::array<Machine, 2> before_;              // frame n began as before_[n % 2] ...
-  std::array<std::uint8_t, 2> buttons_{};      // ... with these buttons
-  int frames_ = 0;                             // since the first; counts 0 1 2 3 2 3 ...
-  int drawn_ = 0;                              // how many of the last frames are on the easel
-  Easel* easel_ = nullptr;
+  std::array<Machine, 2> before_;          // frame n began from before_[n % 2] ...
+  std::array<std::uint8_t, 2> buttons_{};  // ... with these buttons
+  int frames_ = 0;                         // since the first one: counts 0 1 2 3 2 3 ...
+  int drawn_ = 0;                          // how many of the last frames are in the buffers
+  FrameBuffers* frame_buffers_ = nullptr;
   Canvas part_{};
 };
 

@@ -7,7 +7,7 @@ namespace a3g {
 namespace {
 
 constexpr std::uint8_t kRamAtPowerOn = 0xFF;
-constexpr int kWarmUpFrames = 2;  // FCEUmm's PPU answers nothing for two frames after power-on
+constexpr int kWarmUpFrames = 2;      // FCEUmm's PPU does nothing for two frames after power-on
 constexpr int kTransferCycles = 513;  // measured on FCEUmm; on the hardware 513 or 514
 constexpr int kDots = 3;
 
@@ -81,23 +81,23 @@ void Machine::enter_interrupt(const Cartridge& cartridge) {
 
 std::uint8_t Machine::read_register(std::uint16_t address, int start, int clock) {
   if (address < 0x4000) return ppu_.read(address & 7, start, clock);
-  const std::uint8_t open_bus = address >> 8;  // nothing answers: the bus keeps the address' high byte
+  const std::uint8_t open_bus = address >> 8;  // open bus: it keeps the high byte of the address
   if (address != 0x4016 && address != 0x4017) return open_bus;
   Controller& controller = controllers_[address & 1];
-  // After the eighth button a standard controller answers 1.
+  // After the eighth button a standard controller returns 1.
   const std::uint8_t bit = controller.position < 8 ? controller.buttons >> controller.position & 1 : 1;
   if (controller.strobe) return (open_bus & 0xE0) | (controller.buttons & 1);
   if (controller.position < 8) ++controller.position;
   return (open_bus & 0xE0) | bit;
 }
 
-// The APU's registers take what is written and make no sound.
+// Writes to the APU's registers have no effect: there is no sound.
 int Machine::write_register(const Cartridge& cartridge, std::uint16_t address, std::uint8_t value, int start) {
   if (address < 0x4000) {
     if (ppu_.write(address & 7, value, start)) interrupt_ = Interrupt::after_next;
     return 0;
   }
-  if (address == 0x4014) {  // a page of memory to the sprites
+  if (address == 0x4014) {  // copies a page of memory to the sprites
     ppu_.sync(start);
     std::array<std::uint8_t, 256> open_bus;
     const std::uint8_t* page = open_bus.data();

@@ -1,8 +1,8 @@
 // One NES with its cartridge: everything that changes while it runs, and the frame.
 //
-// `Machine` is what a save state holds: plain values that can be copied, no allocation. The cartridge and
-// the canvas to draw on are handed in for a frame. Time is counted in PPU dots from the start of a
-// frame; the CPU takes three dots a cycle.
+// A save state holds a `Machine`: values that can be copied, without allocation. The cartridge and the canvas
+// to draw on are arguments of `frame`. Time is counted in PPU dots from the start of a frame; a CPU cycle takes
+// three dots.
 #pragma once
 
 #include <array>
@@ -24,10 +24,10 @@ struct Registers {
 struct Controller {
   std::uint8_t buttons = 0;  // bit 0..7: A, B, SELECT, START, UP, DOWN, LEFT, RIGHT
   std::uint8_t strobe = 0;
-  std::uint8_t position = 0;  // the button that the next read answers with
+  std::uint8_t position = 0;  // the button that the next read returns
 };
 
-// A non-maskable interrupt that waits for the current, or for the next instruction to end.
+// A pending non-maskable interrupt: it is taken after the current or after the next instruction.
 enum class Interrupt : std::uint8_t { none, now, after_next };
 
 class Machine {
@@ -37,13 +37,13 @@ class Machine {
   // The state after switching on: RAM filled with 0xFF, as FCEUmm does.
   void power_on(const Cartridge& cartridge);
 
-  // Runs one frame: from the end of one picture (scanline 240) to the end of the next. Draws it where
-  // the canvas says; a null canvas draws nothing and changes nothing else.
+  // Runs one frame: from the end of one picture (scanline 240) to the end of the next. Draws it on
+  // the canvas; without one (null) nothing is drawn and all else is the same.
   void frame(const Cartridge& cartridge, std::uint8_t buttons, const Canvas* canvas);
 
   bool interrupt_pending() const { return interrupt_ != Interrupt::none; }
 
-  // Set when the CPU met an instruction that no 6502 manual has; it then stands still.
+  // Set when the CPU met an unofficial instruction; it then executes nothing more.
   bool halted() const { return halted_; }
 
   std::array<std::uint8_t, 0x800> ram{};
@@ -55,10 +55,10 @@ class Machine {
   void run(const Cartridge& cartridge, int limit);
   void enter_interrupt(const Cartridge& cartridge);
 
-  // What the CPU does beyond RAM and program. `start` and `clock` are the dots at which the
-  // instruction began and at which it touches the bus.
+  // Accesses of the CPU outside of RAM and program. `start` is the dot at which the instruction began, `clock`
+  // the one at which it touches the bus.
   std::uint8_t read_register(std::uint16_t address, int start, int clock);
-  // Answers the dots that it takes on top of the instruction's own.
+  // Returns the dots that the write takes in addition to the instruction's own.
   int write_register(const Cartridge& cartridge, std::uint16_t address, std::uint8_t value, int start);
 
   Registers cpu_;

@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
-// Compiled for several generations of processors by compilers that know how (gcc 12, glibc); the program takes what it runs
-// on. Others compile it for the platform's baseline.
+// Compilers that support it (gcc 12 with glibc) compile this for several generations of processors, and the program picks
+// one at run time. Other compilers compile it for the platform's baseline only.
 #if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && __GNUC__ >= 12 && !defined(__clang__) && \
     !defined(__SANITIZE_ADDRESS__)
 #define A3G_ALL_PROCESSORS __attribute__((target_clones("default", "avx2", "arch=x86-64-v4")))
@@ -15,7 +15,7 @@
 namespace a3g {
 namespace {
 
-// kPoolChannels numbers each; the compiler makes as many registers of them as it takes.
+// kPoolChannels numbers each; the compiler splits them into as many registers as needed.
 using Bytes = std::uint8_t __attribute__((vector_size(16)));
 using Ordered = std::int16_t __attribute__((vector_size(32)));
 using Halves = std::uint16_t __attribute__((vector_size(32)));
@@ -43,8 +43,8 @@ A3G_ALL_PROCESSORS void max_pool(const std::uint16_t* x, const PoolShape& shape,
             for (std::size_t j = left; j <= right; ++j) {
               Ordered value;
               load(value, x + ((2 * r + i - 1) * width + 2 * c + j - 1) * channels + first);
-              // As integers that are in the numbers' order: of negative ones all bits but the sign's are inverted, which
-              // makes -1 of -0, and that shall be 0.
+              // The bits as integers in the order of the numbers: in negative ones all bits but the sign are inverted.
+              // That turns -0 into -1, which is set to 0.
               const Ordered is_nan = (value & 0x7FFF) > 0x7F80;
               value ^= (value >> 15) & 0x7FFF;
               value -= value == -1;
@@ -60,8 +60,8 @@ A3G_ALL_PROCESSORS void max_pool(const std::uint16_t* x, const PoolShape& shape,
         }
 }
 
-A3G_ALL_PROCESSORS void max_pool_gradient(
-    const std::uint16_t* gradient, const std::uint8_t* winners, const PoolShape& shape, std::uint16_t* result) {
+A3G_ALL_PROCESSORS void max_pool_gradient(const std::uint16_t* gradient, const std::uint8_t* winners, const PoolShape& shape,
+                                          std::uint16_t* result) {
   using Mask = std::int8_t __attribute__((vector_size(16)));
   using WideMask = std::int32_t __attribute__((vector_size(64)));
   const auto [count, height, width, channels] = shape;
@@ -81,7 +81,8 @@ A3G_ALL_PROCESSORS void max_pool_gradient(
               load(places, winners + at);
               load(halves, gradient + at);
               const Mask won = places == static_cast<std::uint8_t>(3 * (h + 1 - 2 * r) + (w + 1 - 2 * c));
-              const Words bits = (__builtin_convertvector(halves, Words) << 16) & reinterpret_cast<Words>(__builtin_convertvector(won, WideMask));
+              const Words bits = (__builtin_convertvector(halves, Words) << 16) &
+                                 reinterpret_cast<Words>(__builtin_convertvector(won, WideMask));
               sum += reinterpret_cast<Floats>(bits);
             }
           // To the nearest, to even if halfway; NaN stays NaN.

@@ -12,7 +12,7 @@ struct PoolShape {
   std::size_t columns() const { return (width + 1) / 2; }
 };
 
-// Channels are dealt with so many at a time: `channels` must be a multiple of it.
+// Channels are processed in groups of this size: `channels` must be a multiple of it.
 inline constexpr std::size_t kPoolChannels = 16;
 
 // From x (count, height, width, channels), bfloat16 by its bits, to y (count, rows, columns, channels). `winners`, of y's
@@ -20,6 +20,7 @@ inline constexpr std::size_t kPoolChannels = 16;
 void max_pool(const std::uint16_t* x, const PoolShape& shape, std::uint16_t* y, std::uint8_t* winners);
 
 // The gradient of x from y's, of the same shapes; sums are taken in float32.
-void max_pool_gradient(const std::uint16_t* gradient, const std::uint8_t* winners, const PoolShape& shape, std::uint16_t* result);
+void max_pool_gradient(const std::uint16_t* gradient, const std::uint8_t* winners, const PoolShape& shape,
+                       std::uint16_t* result);
 
 }  // namespace a3g

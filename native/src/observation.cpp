@@ -12,7 +12,7 @@ namespace {
 
 const std::uint8_t* line_of(const std::uint8_t* pixels, int y) { return pixels + y * Canvas::kStride + Canvas::kMargin; }
 
-// A line of the cut, or the brighter of it in two pictures, in `merged`.
+// A line of the crop; with `earlier`, the brighter pixels of the two lines, in `merged`.
 const std::uint8_t* merge(const std::uint8_t* line, const std::uint8_t* earlier, int width, std::uint8_t* merged) {
   if (earlier == nullptr) return line;
   for (int x = 0; x < width; ++x) merged[x] = std::max(line[x], earlier[x]);
@@ -21,16 +21,16 @@ const std::uint8_t* merge(const std::uint8_t* line, const std::uint8_t* earlier,
 
 }  // namespace
 
-AreaResize::AreaResize(const Cut& cut, int height, int width) : cut_(cut), height_(height), width_(width) {
-  if (cut.top < 0 || cut.left < 0 || cut.bottom > Canvas::kHeight || cut.right > 256 || cut.top >= cut.bottom ||
-      cut.left >= cut.right)
-    throw std::invalid_argument("the cut must lie within 240 rows and 256 columns and not be empty");
-  if (height < 1 || width < 1 || height > cut.height() || width > cut.width())
+AreaResize::AreaResize(const Crop& crop, int height, int width) : crop_(crop), height_(height), width_(width) {
+  if (crop.top < 0 || crop.left < 0 || crop.bottom > Canvas::kHeight || crop.right > 256 || crop.top >= crop.bottom ||
+      crop.left >= crop.right)
+    throw std::invalid_argument("the crop must lie within 240 rows and 256 columns and not be empty");
+  if (height < 1 || width < 1 || height > crop.height() || width > crop.width())
     throw std::invalid_argument("an observation of " + std::to_string(height) + " x " + std::to_string(width) +
-                                " cannot be shrunk from a cut of " + std::to_string(cut.height()) + " x " +
-                                std::to_string(cut.width()));
-  rows_ = shares(cut.height(), height);
-  columns_ = shares(cut.width(), width);
+                                " cannot be shrunk from a crop of " + std::to_string(crop.height()) + " x " +
+                                std::to_string(crop.width()));
+  rows_ = shares(crop.height(), height);
+  columns_ = shares(crop.width(), width);
 }
 
 std::vector<AreaResize::Share> AreaResize::shares(int from, int to) {
@@ -52,7 +52,7 @@ std::vector<AreaResize::Share> AreaResize::shares(int from, int to) {
 }
 
 void AreaResize::operator()(const std::uint8_t* pixels, const std::uint8_t* earlier, std::uint8_t* result) const {
-  const int height = cut_.height(), width = cut_.width();
+  const int height = crop_.height(), width = crop_.width();
   if (height * 2 == height_ * 5 && width * 2 == width_ * 5) five_to_two(pixels, earlier, result);
   else if (height % height_ == 0 && width % width_ == 0) by_whole_factors(pixels, earlier, result);
   else by_shares(pixels, earlier, result);
@@ -61,7 +61,7 @@ void AreaResize::operator()(const std::uint8_t* pixels, const std::uint8_t* earl
 // Factor 2.5, as from 200 x 200 to 80 x 80: five pixels make two, with shares 2 2 1 and 1 2 2 out of 5.
 // Whole numbers throughout; a 25th never lies half way between two greys, so that rounding has no ties.
 void AreaResize::five_to_two(const std::uint8_t* pixels, const std::uint8_t* earlier, std::uint8_t* result) const {
-  const int width = cut_.width();
+  const int width = crop_.width();
   std::array<std::array<std::uint8_t, 256>, 5> merged;
   std::array<std::uint16_t, 256> upper, lower;
   const auto shrink = [this](const std::uint16_t* line, std::uint8_t* to) {
@@ -70,11 +70,11 @@ void AreaResize::five_to_two(const std::uint8_t* pixels, const std::uint8_t* ear
       to[i + 1] = (line[2] + 2 * (line[3] + line[4]) + 12) / 25;
     }
   };
-  for (int y = cut_.top; y < cut_.bottom; y += 5, result += 2 * width_) {
+  for (int y = crop_.top; y < crop_.bottom; y += 5, result += 2 * width_) {
     std::array<const std::uint8_t*, 5> line;
     for (int i = 0; i < 5; ++i)
-      line[i] = merge(line_of(pixels, y + i) + cut_.left,
-                      earlier ? line_of(earlier, y + i) + cut_.left : nullptr, width, merged[i].data());
+      line[i] = merge(line_of(pixels, y + i) + crop_.left, earlier ? line_of(earlier, y + i) + crop_.left : nullptr, width,
+                      merged[i].data());
     for (int x = 0; x < width; ++x) {
       upper[x] = 2 * (line[0][x] + line[1][x]) + line[2][x];
       lower[x] = line[2][x] + 2 * (line[3][x] + line[4][x]);
@@ -85,16 +85,16 @@ void AreaResize::five_to_two(const std::uint8_t* pixels, const std::uint8_t* ear
 }
 
 void AreaResize::by_whole_factors(const std::uint8_t* pixels, const std::uint8_t* earlier, std::uint8_t* result) const {
-  const int rows = cut_.height() / height_, columns = cut_.width() / width_;
+  const int rows = crop_.height() / height_, columns = crop_.width() / width_;
   const float share = 1.0f / (rows * columns);
   std::array<std::uint8_t, 256> merged;
   std::array<std::uint32_t, 256> sums;
   for (int y = 0; y < height_; ++y, result += width_) {
     sums.fill(0);
     for (int row = 0; row < rows; ++row) {
-      const int at = cut_.top + y * rows + row;
-      const std::uint8_t* line = merge(line_of(pixels, at) + cut_.left, earlier ? line_of(earlier, at) + cut_.left : nullptr,
-                                       cut_.width(), merged.data());
+      const int at = crop_.top + y * rows + row;
+      const std::uint8_t* line = merge(line_of(pixels, at) + crop_.left, earlier ? line_of(earlier, at) + crop_.left : nullptr,
+                                       crop_.width(), merged.data());
       for (int x = 0; x < width_; ++x)
         for (int column = 0; column < columns; ++column) sums[x] += line[x * columns + column];
     }
@@ -114,9 +114,9 @@ void AreaResize::by_shares(const std::uint8_t* pixels, const std::uint8_t* earli
   };
   int row_of_sums = 0;
   for (const Share& row : rows_) {
-    const int at = cut_.top + row.from;
-    const std::uint8_t* line = merge(line_of(pixels, at) + cut_.left, earlier ? line_of(earlier, at) + cut_.left : nullptr,
-                                     cut_.width(), merged.data());
+    const int at = crop_.top + row.from;
+    const std::uint8_t* line = merge(line_of(pixels, at) + crop_.left, earlier ? line_of(earlier, at) + crop_.left : nullptr,
+                                     crop_.width(), merged.data());
     std::fill_n(line_sums.begin(), width_, 0.0f);
     for (const Share& column : columns_) line_sums[column.to] += line[column.from] * column.weight;
     if (row.to != row_of_sums) {

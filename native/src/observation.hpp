@@ -1,4 +1,4 @@
-// From a drawn frame to what the agent sees: area resize of a cut, equal to OpenCV's INTER_AREA.
+// From a drawn frame to the agent's observation: area resize of a crop, equal to OpenCV's INTER_AREA.
 #pragma once
 
 #include <cstdint>
@@ -8,7 +8,7 @@
 
 namespace a3g {
 
-struct Cut {
+struct Crop {
   int top = 0, bottom = Canvas::kHeight, left = 0, right = 256;
   int height() const { return bottom - top; }
   int width() const { return right - left; }
@@ -16,14 +16,14 @@ struct Cut {
 
 class AreaResize {
  public:
-  // Throws std::invalid_argument if the cut is not inside of the picture, or smaller than the result.
-  AreaResize(const Cut& cut, int height, int width);
+  // Throws std::invalid_argument if the crop is not inside the picture, or smaller than the result.
+  AreaResize(const Crop& crop, int height, int width);
 
   int height() const { return height_; }
   int width() const { return width_; }
 
-  // Shrinks the cut of a canvas' pixels into `result`, (height, width). With `earlier`, the brighter of
-  // the two pictures. Needs no memory; may be called from several threads.
+  // Shrinks the crop of a canvas's pixels into `result`, (height, width). With `earlier`, takes the brighter
+  // pixel of the two pictures. Allocates nothing; several threads may call it at once.
   void operator()(const std::uint8_t* pixels, const std::uint8_t* earlier, std::uint8_t* result) const;
 
  private:
@@ -38,7 +38,7 @@ class AreaResize {
   void by_whole_factors(const std::uint8_t* pixels, const std::uint8_t* earlier, std::uint8_t* result) const;
   void by_shares(const std::uint8_t* pixels, const std::uint8_t* earlier, std::uint8_t* result) const;
 
-  Cut cut_;
+  Crop crop_;
   int height_, width_;
   std::vector<Share> rows_, columns_;
 };

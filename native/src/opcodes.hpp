@@ -1,14 +1,15 @@
-// The 151 official instructions of the 6502, once: code, operation, addressing mode, cycles.
+// The 151 official instructions of the 6502 in one table: code, operation, addressing mode, cycles.
 //
 // READ    the operation takes the byte at the address; a page crossing costs a cycle more
-// WRITE   the operation gives the byte to store; a page crossing costs nothing more
+// WRITE   the operation returns the byte to store; a page crossing costs nothing more
 // MODIFY  the byte at the address is read, changed and written back
-// BRANCH  taken if the flag is as said; then one cycle more, and one again if the target is on another page
-// OTHER   everything that has an addressing of its own
+// BRANCH  taken if the flag has the given value: one cycle more, two if the target is on another page
+// OTHER   instructions with their own addressing
 //
 // Source: https://www.nesdev.org/obelisk-6502-guide/reference.html
 #pragma once
 
+// clang-format off
 #define A3G_OPCODES(READ, WRITE, MODIFY, BRANCH, OTHER)                                     \
   READ(69, adc, immediate, 2)   READ(65, adc, zero_page, 3)   READ(75, adc, zero_page_x, 4) \
   READ(6D, adc, absolute, 4)    READ(7D, adc, absolute_x, 4)  READ(79, adc, absolute_y, 4)  \
@@ -69,3 +70,4 @@
   OTHER(48, pha, 3)   OTHER(08, php, 3)   OTHER(68, pla, 4)   OTHER(28, plp, 4)             \
   OTHER(4C, jmp_absolute, 3)    OTHER(6C, jmp_indirect, 5)                                  \
   OTHER(20, jsr, 6)   OTHER(60, rts, 6)   OTHER(40, rti, 6)   OTHER(00, brk, 7)
+// clang-format on

@@ -1,10 +1,9 @@
 #include "palette.hpp"
 
-#include <numeric>
-
 namespace a3g {
 
-// Measured on nes-py 8.2.1 with a cartridge made for it, which shows one colour after the other.
+// clang-format off
+// Measured on nes-py 8.2.1 with a test cartridge that shows one colour after the other.
 const std::array<std::array<std::uint8_t, 3>, 64> kRgb = {{
     {124, 124, 124}, {0, 0, 252}, {0, 0, 188}, {68, 40, 188},
     {148, 0, 132}, {168, 0, 32}, {168, 16, 0}, {136, 20, 0},
@@ -23,9 +22,10 @@ const std::array<std::array<std::uint8_t, 3>, 64> kRgb = {{
     {248, 216, 120}, {216, 248, 120}, {184, 248, 184}, {184, 248, 216},
     {0, 252, 252}, {248, 216, 248}, {0, 0, 0}, {0, 0, 0},
 }};
+// clang-format on
 
 // OpenCV's RGB2GRAY: fixed point with 15 bits of fraction, rounded.
-const std::array<std::uint8_t, 64> kGrey = [] {
+const std::array<std::uint8_t, 64> kGrey = []() noexcept {
   std::array<std::uint8_t, 64> grey{};
   for (std::size_t i = 0; i < grey.size(); ++i) {
     const auto& [red, green, blue] = kRgb[i];
@@ -34,9 +34,9 @@ const std::array<std::uint8_t, 64> kGrey = [] {
   return grey;
 }();
 
-const std::array<std::uint8_t, 64> kIndices = [] {
+const std::array<std::uint8_t, 64> kIndices = []() noexcept {
   std::array<std::uint8_t, 64> indices{};
-  std::iota(indices.begin(), indices.end(), std::uint8_t{0});
+  for (std::size_t i = 0; i < indices.size(); ++i) indices[i] = static_cast<std::uint8_t>(i);
   return indices;
 }();
 

@@ -8,6 +8,6 @@ namespace a3g {
 
 extern const std::array<std::array<std::uint8_t, 3>, 64> kRgb;
 extern const std::array<std::uint8_t, 64> kGrey;
-extern const std::array<std::uint8_t, 64> kIndices;  // each is itself: a canvas of palette indices
+extern const std::array<std::uint8_t, 64> kIndices;  // the identity: draws palette indices
 
 }  // namespace a3g

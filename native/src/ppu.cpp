@@ -4,15 +4,15 @@
 #include <bit>
 #include <cstring>
 
+#include "optimisations.hpp"
 #include "profile.hpp"
-#include "shortcuts.hpp"
 
 namespace a3g {
 namespace {
 
 static_assert(std::endian::native == std::endian::little, "masks are eight pixels in a little-endian word");
 
-constexpr int kStoreDots = 12;  // a store to a register reaches it at the end of its four cycles
+constexpr int kStoreDots = 12;                 // a store to a register reaches it at the end of its four cycles
 constexpr std::uint16_t kHorizontal = 0x041F;  // the bits of v that the horizontal copy takes from t
 
 std::uint64_t load8(const std::uint8_t* from) {
@@ -28,7 +28,7 @@ std::uint64_t all8(std::uint8_t value) { return value * std::uint64_t{0x01010101
 // The next tile to the right, in the other name table after the 32nd.
 std::uint16_t next_tile(std::uint16_t v) { return (v & 0x1F) == 0x1F ? v ^ kHorizontal : v + 1; }
 
-// One line down; after the 30th row of tiles in the name table below, as the hardware has it.
+// One line down; after the 30th row of tiles it continues in the name table below, as on the hardware.
 std::uint16_t next_line(std::uint16_t v) {
   if ((v & 0x7000) != 0x7000) return v + 0x1000;
   v &= 0x0FFF;
@@ -73,8 +73,8 @@ void Ppu::end_frame() {
   canvas_ = nullptr;
 }
 
-// An event takes place before the first instruction that begins at its dot or later; that is how
-// FCEUmm interleaves the two, and why the start of the instruction counts here, not its end.
+// An event takes place before the first instruction that begins at its dot or later, as in FCEUmm. So the start
+// of the instruction counts here, not its end.
 void Ppu::sync(int start) {
   if (phase_ == before_vblank && start >= timing::kVblank) {
     status_ |= kVblankFlag;
@@ -112,7 +112,7 @@ void Ppu::finish_lines(int start) {
     copy_horizontal();
     copies_done_ = lines_done_;
   }
-  if (lines > lines_done_) {  // the first line has its own horizontal scroll, the others take t's
+  if (lines > lines_done_) {  // the first line has its own horizontal scroll, the others have t's
     if (canvas_ != nullptr) draw(lines_done_, lines_done_ + 1);
     step_down(1);
     ++lines_done_;
@@ -130,7 +130,7 @@ void Ppu::finish_lines(int start) {
   }
 }
 
-// v, so many lines further down; it stands still while nothing is shown.
+// Moves v down by `lines` lines; without rendering it stays.
 void Ppu::step_down(int lines) {
   if (!rendering()) return;
   for (; lines > 0; --lines) v_ = next_line(v_);
@@ -138,7 +138,7 @@ void Ppu::step_down(int lines) {
 
 // ---- the sprite-0 hit -------------------------------------------------------------------------------
 
-// Rows of a sprite count from its top as the eye sees it; both flips are done here.
+// Row 0 is the top one on the screen: both flips are applied here.
 TileRow Ppu::sprite_row(const std::uint8_t* sprite, int row) const {
   const bool tall = control_ & 0x20;
   if (sprite[2] & 0x80) row = (tall ? 15 : 7) - row;
@@ -150,7 +150,8 @@ TileRow Ppu::sprite_row(const std::uint8_t* sprite, int row) const {
   return pixels;
 }
 
-// Which of the eight pixels from x on are background, not backdrop. v is the line's, at its left edge.
+// A mask of the eight pixels from x on: those of the background that are not backdrop. v is the one at the left
+// edge of the line.
 std::uint64_t Ppu::background_mask(int x, std::uint16_t v) const {
   if (!background_on()) return 0;
   const int plane_x = (v & 0x1F) * 8 + fine_x_ + x;
@@ -166,8 +167,8 @@ std::uint64_t Ppu::background_mask(int x, std::uint16_t v) const {
   return mask;
 }
 
-// The dot at which sprite 0 first meets the background in the lines that are still to come, if nothing
-// is written to the PPU before.
+// The dot of the first sprite-0 hit in the lines that are left, provided that nothing is written to the PPU
+// before.
 int Ppu::find_hit() const {
   if (!background_on() || !sprites_on()) return timing::kNever;
   const int top = sprites_[0] + 1;
@@ -233,7 +234,7 @@ std::uint8_t Ppu::read(unsigned reg, int start, int clock) {
   if (reg != 7) return bus_;
   const unsigned address = v_ & 0x3FFF;
   std::uint8_t value = read_buffer_;
-  if (address >= 0x3F00) {  // the palette answers at once, and the name table behind it is buffered
+  if (address >= 0x3F00) {  // the palette is read at once; the buffer takes the name table's byte
     value = address & 3      ? palette_[address & 0x1F]
             : address & 0x0C ? backdrop_copies_[((address & 0x0C) >> 2) - 1]
                              : palette_[0];
@@ -262,19 +263,13 @@ bool Ppu::write(unsigned reg, std::uint8_t value, int start) {
       control_ = value;
       t_ = (t_ & ~0x0C00) | (value & 3) << 10;
       break;
-    case 1:
-      mask_ = value;
-      break;
-    case 3:
-      sprite_address_ = value;
-      break;
-    case 4:
-      write_sprite(value);
-      break;
+    case 1: mask_ = value; break;
+    case 3: sprite_address_ = value; break;
+    case 4: write_sprite(value); break;
     case 5:
       if (!second_write_) {
         if (phase_ == picture && lines_done_ < Canvas::kHeight && fine_x_ != (value & 7)) {
-          // The tiles that are fetched already keep the old fine scroll.
+          // Tiles already fetched keep the old fine scroll.
           const int tiles = ((start + kStoreDots - line_start(lines_done_) + timing::kPrefetch) >> 3) - 2;
           if (tiles > 0) {
             split_line_ = lines_done_;
@@ -310,8 +305,7 @@ bool Ppu::write(unsigned reg, std::uint8_t value, int start) {
       v_ = (v_ + (control_ & 0x04 ? 32 : 1)) & 0x7FFF;
       break;
     }
-    default:
-      break;
+    default: break;
   }
   return interrupt;
 }
@@ -322,7 +316,7 @@ void Ppu::write_sprite(std::uint8_t value) {
   hit_known_ = false;
 }
 
-// The address comes back to where it was after 256 bytes.
+// 256 bytes, after which the address is the same again.
 void Ppu::write_sprite_page(const std::uint8_t* page) {
   const std::size_t first = sprites_.size() - sprite_address_;
   std::memcpy(&sprites_[sprite_address_], page, first);
@@ -333,7 +327,7 @@ void Ppu::write_sprite_page(const std::uint8_t* page) {
 
 // ---- drawing -----------------------------------------------------------------------------------------
 
-// Lines first..last-1; v is the first's, and from line to line only its vertical part moves on.
+// Draws lines first..last-1. v is that of the first line; from line to line only its vertical part changes.
 void Ppu::draw(int first, int last) {
   const Clocked clocked(Part::drawing);
   const int top = std::max(first, canvas_->top);
@@ -341,8 +335,8 @@ void Ppu::draw(int first, int last) {
   if (top >= bottom) return;
   const std::uint16_t v = v_;
   step_down(top - first);
-  if constexpr (takes(Shortcut::tiles)) draw_background(top, bottom);
-  else draw_background_plainly(top, bottom);
+  if constexpr (has(Optimisation::tiles)) draw_background(top, bottom);
+  else draw_background_by_pixels(top, bottom);
   v_ = v;
   if (!sprites_on()) return;
   if (!sprites_sorted_) sort_sprites();
@@ -358,8 +352,7 @@ void Ppu::draw_background(int first, int last) {
   const std::uint8_t* values = canvas_->values;
   const int left = canvas_->left, right = canvas_->right;
   if (!background_on()) {
-    for (int line = first; line < last; ++line)
-      std::memset(canvas_->line(line) + left, values[palette_[0]], right - left);
+    for (int line = first; line < last; ++line) std::memset(canvas_->line(line) + left, values[palette_[0]], right - left);
     return;
   }
   const auto colours = [this, values](int set) {
@@ -369,7 +362,7 @@ void Ppu::draw_background(int first, int last) {
   const Colours sets[4] = {colours(0), colours(1), colours(2), colours(3)};
   const std::uint16_t v = v_;
   for (int line = first; line < last;) {
-    // A run of lines through the same row of tiles.
+    // The lines that show the same row of tiles.
     const unsigned row = (v_ >> 12) & 7;
     const int lines = std::min(last - line, 8 - static_cast<int>(row));
     const int skipped = (left + fine_x_) >> 3;
@@ -390,7 +383,7 @@ void Ppu::draw_background(int first, int last) {
   }
   v_ = v;
 
-  if (split_line_ >= first && split_line_ < last) {  // its left part again, with the earlier fine scroll
+  if (split_line_ >= first && split_line_ < last) {  // draw its left part again, with the earlier fine scroll
     const int line = split_line_;
     split_line_ = -1;
     std::array<std::uint8_t, 256> right_part;
@@ -404,7 +397,7 @@ void Ppu::draw_background(int first, int last) {
   }
 }
 
-// Up to eight sprites a line, the first in sprite memory in front. Line 0 never shows one.
+// Up to eight sprites a line, in the order of sprite memory: the first is in front. Line 0 never shows one.
 void Ppu::sort_sprites() {
   const int height = control_ & 0x20 ? 16 : 8;
   LineSprites& lines = *canvas_->sprites;
@@ -421,7 +414,7 @@ void Ppu::draw_sprites(int line) {
   const int count = canvas_->sprites->count[line];
   const auto& which = canvas_->sprites->sprite[line];
   std::uint8_t* pixels = canvas_->line(line);
-  // The foremost sprite owns a pixel, even where it then hides behind the background.
+  // The foremost sprite decides a pixel, even if it is behind the background there.
   std::array<std::uint8_t, 256 + 8> taken;
   bool any_behind = false;
   for (int i = 0; i < count; ++i) any_behind |= sprites_[which[i] * 4 + 2] & 0x20;

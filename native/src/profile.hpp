@@ -1,5 +1,5 @@
-// Where the time goes, in builds that ask for it (-DA3G_PROFILE=ON, benchmarks/native_speed.py): each part's
-// own time, without that of the parts it calls. In any other build a `Clocked` is nothing.
+// A profiler for builds with -DA3G_PROFILE=ON (benchmarks/native_speed.py): the time of each part, without that
+// of the parts it calls. In any other build `Clocked` does nothing.
 #pragma once
 
 #include <array>
@@ -25,12 +25,12 @@ inline std::int64_t ticks_now() {
 #endif
 }
 
-// Of one thread: a profiling build is for `threads=1` only.
+// For one thread: a profiling build supports `threads=1` only.
 struct Profile {
   struct Account {
     std::int64_t ticks = 0;
-    std::int64_t entries = 0;  // how often it was begun ...
-    std::int64_t calls = 0;    // ... and how often it began another
+    std::int64_t entries = 0;  // how often it was entered ...
+    std::int64_t calls = 0;    // ... and how often it entered another part
   };
   std::array<Account, kPartNames.size()> parts;
   Part current = Part::outside;
@@ -38,7 +38,7 @@ struct Profile {
 
   void change(Part next) {
     const std::int64_t now = ticks_now();
-    // Longer than any part takes: another process had the processor in between.
+    // No part takes longer than this: another process had the processor in between.
     constexpr std::int64_t kAway = 1'000'000;
     if (now - since < kAway) parts[static_cast<int>(current)].ticks += now - since;
     since = now;
@@ -47,7 +47,7 @@ struct Profile {
 };
 inline Profile profile;
 
-// From here to the end of the scope is `part`.
+// Counts the time to the end of the scope to `part`.
 class Clocked {
  public:
   explicit Clocked(Part part) : before_(profile.current) {
@@ -64,7 +64,7 @@ class Clocked {
 
 struct Taken {
   double ticks;   // in the part since the last call of take_profile
-  double clocks;  // how many of them the clocks themselves took, judged by parts in which nothing happens
+  double clocks;  // how many of them reading the clock took, estimated with empty parts
 };
 
 inline std::array<Taken, kPartNames.size()> take_profile() {

@@ -8,7 +8,7 @@
 namespace a3g {
 namespace {
 
-// RAM addresses; their meaning stands in a3g/game/memory.py.
+// RAM addresses; a3g/game/memory.py explains them.
 enum Address : std::uint16_t {
   kPlayerActivity = 0x000E,
   kFirstEnemy = 0x0016,
@@ -87,15 +87,14 @@ int game_clock(const Ram& ram) { return number(ram, kClockDigits, kClockLength);
 
 Stage stage_now(const Ram& ram) { return {ram[kWorld] + 1, ram[kStage] + 1}; }
 
-// Whether it is one of the 32: a glitch of the warp zones leads to others, such as 36-1, the minus world.
+// Whether it is one of the 32 stages. A glitch of the warp zones leads to others, such as 36-1, the minus world.
 bool is_known(Stage stage) { return stage.world <= kLastStage.world && stage.stage <= kLastStage.stage; }
 
 bool is_playing(const Ram& ram) { return ram[kGameMode] == kModeGame && ram[kGameTask] == kTaskPlaying; }
 
 bool is_controllable(const Ram& ram) {
   const std::uint8_t activity = ram[kPlayerActivity];
-  return is_playing(ram) &&
-         (activity == kNormal || activity == kGrowing || activity == kHurt || activity == kCatchingFire);
+  return is_playing(ram) && (activity == kNormal || activity == kGrowing || activity == kHurt || activity == kCatchingFire);
 }
 
 bool is_dead(const Ram& ram) {
@@ -239,11 +238,16 @@ void Episode::run_out(Lane& lane, bool ignore_death, bool ignore_end) {
 
 void decode(const Ram& ram, std::int32_t* variables) {
   const Stage now = stage_now(ram);
-  const std::int32_t values[] = {
-      number(ram, kCoinDigits, kCoinLength), is_stage_end(ram),   ram[kLives],
-      number(ram, kScoreDigits, kScoreLength), now.stage,         std::min<int>(ram[kPlayerStatus], 2),
-      game_clock(ram),                       now.world,           x_position(ram),
-      y_position(ram)};
+  const std::int32_t values[] = {number(ram, kCoinDigits, kCoinLength),
+                                 is_stage_end(ram),
+                                 ram[kLives],
+                                 number(ram, kScoreDigits, kScoreLength),
+                                 now.stage,
+                                 std::min<int>(ram[kPlayerStatus], 2),
+                                 game_clock(ram),
+                                 now.world,
+                                 x_position(ram),
+                                 y_position(ram)};
   std::copy(std::begin(values), std::end(values), variables);
 }
 

@@ -1,5 +1,5 @@
-// The rules of an episode and its reward: what a3g/game/rules.py, rewards.py and memory.py say, for the
-// core. Those files are the reference and explain each rule; tests/test_native.py compares the two.
+// The rules of an episode and its reward, as in a3g/game/rules.py, rewards.py and memory.py. Those files are
+// the reference and explain each rule; tests/test_native_vector.py compares the two.
 #pragma once
 
 #include <array>
@@ -60,11 +60,12 @@ class ForwardReward {
 // One attempt at a stage, or at the whole game with its lives.
 class Episode {
  public:
-  // Begins with the lane as it stands. stage {0, 0}: the whole game.
+  // Begins with the lane's game as it is now. stage {0, 0}: the whole game.
   void begin(const Lane& lane, Stage stage, int time_per_stage);
 
-  // Holds the buttons for `frames` frames, fewer if Mario dies or reaches the end; runs out what follows.
-  // The last `shown` of the frames are drawn at once, as the likely ones to be looked at.
+  // Holds the buttons for `frames` frames, fewer if Mario dies or reaches the end of the stage. Then runs out
+  // scenes without control. The last `shown` of the frames are drawn at once, because they are usually the
+  // ones that the agent sees.
   // Throws std::runtime_error if Mario does not come back under control.
   StepResult step(Lane& lane, std::uint8_t buttons, int frames, int shown);
 
@@ -85,9 +86,9 @@ class Episode {
   ForwardReward reward_;
 };
 
-// The game variables of gym-super-mario-bros, and three of our own, in this order.
+// The game variables of gym-super-mario-bros, then five of this project, in this order.
 inline constexpr std::array<std::string_view, 15> kVariables = {
-    "coins", "flag_get", "life",  "score",    "stage",         "status",        "time",   "world",
+    "coins", "flag_get", "life",    "score",     "stage",    "status",        "time",         "world",
     "x_pos", "y_pos",    "outcome", "game_over", "progress", "attempt_world", "attempt_stage"};
 
 // Writes the first ten of them.

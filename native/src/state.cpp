@@ -11,7 +11,7 @@
 namespace a3g {
 namespace {
 
-static_assert(std::endian::native == std::endian::little, "numbers are stored as they lie in memory");
+static_assert(std::endian::native == std::endian::little, "numbers are stored in the machine's byte order");
 
 constexpr std::uint32_t kMagic = 0x53473341;  // "A3GS"
 constexpr std::uint32_t kVersion = 1;
@@ -33,7 +33,7 @@ struct Writer {
   }
 };
 
-// The largest value is checked for every field for which not all are possible.
+// Every value is checked against the largest one possible for its field.
 struct Reader {
   std::span<const std::uint8_t> bytes;
   bool valid = true;
@@ -114,16 +114,14 @@ void StateFile::load(Machine& machine, const Cartridge& cartridge, std::span<con
   if (magic != kMagic) refuse("this is no save state of a3g_native");
   reader(version, kAny);
   if (reader.valid && version != kVersion)
-    refuse("this save state has version " + std::to_string(version) + ": version " +
-           std::to_string(kVersion) + " is expected");
+    refuse("this save state has version " + std::to_string(version) + ": version " + std::to_string(kVersion) + " is expected");
   reader(rom, kAny);
   Machine loaded(cartridge);
   fields(loaded, reader);
   const std::size_t size = bytes.size() - reader.bytes.size();
   reader(sum, kAny);
   if (!reader.valid || !reader.bytes.empty() || sum != crc32(bytes.first(size)))
-    refuse("this save state is damaged: its " + std::to_string(bytes.size()) +
-           " bytes do not agree with their checksum");
+    refuse("this save state is damaged: its " + std::to_string(bytes.size()) + " bytes do not agree with their checksum");
   if (rom != cartridge.checksum()) refuse("this save state belongs to another ROM");
   machine = loaded;
 }

@@ -1,4 +1,4 @@
-// A few threads that share out numbered pieces of work, and wait without using the CPU in between.
+// A thread pool for numbered pieces of work. Between two calls its threads sleep.
 #pragma once
 
 #include <atomic>
@@ -11,13 +11,13 @@
 
 namespace a3g {
 
-class Workers {
+class ThreadPool {
  public:
-  // The caller is one of them: with one thread nothing is started.
-  explicit Workers(int threads);
-  ~Workers();
-  Workers(const Workers&) = delete;
-  Workers& operator=(const Workers&) = delete;
+  // The calling thread works too, so `threads` - 1 threads are started.
+  explicit ThreadPool(int threads);
+  ~ThreadPool();
+  ThreadPool(const ThreadPool&) = delete;
+  ThreadPool& operator=(const ThreadPool&) = delete;
 
   // Calls work(piece, thread) for every piece once, and returns when all are done. The first exception
   // is thrown again here. Not to be called from two threads at once.

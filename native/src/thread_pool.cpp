@@ -1,14 +1,14 @@
-#include "workers.hpp"
+#include "thread_pool.hpp"
 
 #include <utility>
 
 namespace a3g {
 
-Workers::Workers(int threads) {
+ThreadPool::ThreadPool(int threads) {
   for (int thread = 1; thread < threads; ++thread) threads_.emplace_back([this, thread] { serve(thread); });
 }
 
-Workers::~Workers() {
+ThreadPool::~ThreadPool() {
   {
     const std::lock_guard lock(mutex_);
     stop_ = true;
@@ -17,7 +17,7 @@ Workers::~Workers() {
   for (std::thread& thread : threads_) thread.join();
 }
 
-void Workers::share(int pieces, std::function<void(int, int)> work) {
+void ThreadPool::share(int pieces, std::function<void(int, int)> work) {
   {
     const std::lock_guard lock(mutex_);
     work_ = std::move(work);
@@ -35,7 +35,7 @@ void Workers::share(int pieces, std::function<void(int, int)> work) {
   if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
 }
 
-void Workers::take(int thread) {
+void ThreadPool::take(int thread) {
   try {
     for (int piece = next_++; piece < pieces_; piece = next_++) work_(piece, thread);
   } catch (...) {
@@ -44,7 +44,7 @@ void Workers::take(int thread) {
   }
 }
 
-void Workers::serve(int thread) {
+void ThreadPool::serve(int thread) {
   unsigned seen = 0;
   std::unique_lock lock(mutex_);
   for (;;) {

@@ -1,17 +1,16 @@
-"""What each shortcut of the native core is worth: an agent step with it and without it, by turns in the same run.
+"""What each optimisation of the native core is worth: an agent step with it and without it, by turns in the same run.
 
-    taskset -c 0 python benchmarks/native_shortcuts.py --json native_shortcuts.json
+    taskset -c 0 python benchmarks/native_optimisations.py --json native_optimisations.json
 
-Shortcuts inside of the core are left out one at a time by building it again into a temporary folder with
--DA3G_WITHOUT=name (native/src/shortcuts.hpp); so is -march=native, which is an option and no shortcut. Before anything is
-timed, every build plays the same agent steps and must give the same observations, rewards, variables and save states.
-What the core does between the picture and the agent is compared with the same thing done in Python by OpenCV and NumPy, on
-single consoles, which draw the whole picture; the observations must be equal there, too. Times are processor time. The
-games are those of native_speed.py; in the second kind of comparison they run without rules and new episodes.
+For each optimisation inside the core, the core is built again without it into a temporary folder
+(-DA3G_WITHOUT=name, see native/src/optimisations.hpp). -march=native, a build option, is measured in the same way. Before
+anything is timed, every build plays the same agent steps and must give the same observations, rewards, variables and save
+states. The steps after the picture are compared with the same steps in Python with OpenCV and NumPy, on single consoles,
+which draw the whole picture; the observations must be equal there, too. Times are processor time. The games are those of
+native_speed.py; in the second kind of comparison they run without rules and new episodes.
 
-Not measured, because the core has no other way to do it: the sprite-0 hit computed instead of met (there is no PPU
-here that goes dot by dot), and stepping without allocation inside of the core (that it is the caller's arrays that are
-filled can be left out, and is measured).
+Two optimisations are not measured, because the core has no other way: the sprite-0 hit computed in advance (no PPU here goes
+dot by dot), and no allocation inside the core (filling the caller's arrays can be left out, and is measured).
 """
 
 from __future__ import annotations
@@ -32,17 +31,17 @@ import numpy as np
 from benchmarks import native_compare
 from benchmarks.native_speed import LANES, SKIP, STEPS, Build, NativeGames, random_play, seconds_per_step
 
-# Names in native/src/shortcuts.hpp, and the way it is done without.
+# Names in native/src/optimisations.hpp, with / without.
 LEFT_OUT = {
     "jump_skip": "`JMP` to itself skipped to the next event / run round by round",
     "wait_skip": "wait for sprite 0 skipped to the change of its flag / run round by round",
-    "catch_up": "PPU brought up to date when somebody looks / before every instruction",
+    "catch_up": "PPU brought up to date when the CPU touches it / before every instruction",
     "unseen_frames": "only the last frame of an agent step drawn / all four",
-    "cut": "only the cut drawn / the whole picture",
+    "crop": "only the crop drawn / the whole picture",
     "tiles": "background by rows of decoded tiles / pixel by pixel from the patterns",
 }
 NATIVE_CPU = "this machine's instructions (`A3G_NATIVE_CPU=ON`) / the platform's baseline"
-TOP, BOTTOM, LEFT, RIGHT = 15, 215, 43, 243  # a3g_native.Batch's cut
+TOP, BOTTOM, LEFT, RIGHT = 15, 215, 43, 243  # a3g_native.Batch's crop
 
 
 class Consoles:
@@ -74,7 +73,7 @@ class Consoles:
                 cv2.resize(seen, (80, 80), dst=self.observations[lane, -1], interpolation=cv2.INTER_AREA)
 
 
-def grey_cut(console: a3g_native.Emulator) -> np.ndarray:
+def grey_crop(console: a3g_native.Emulator) -> np.ndarray:
     return console.grey(TOP, BOTTOM, LEFT, RIGHT)
 
 
@@ -83,16 +82,16 @@ def grey_by_opencv(console: a3g_native.Emulator) -> np.ndarray:
 
 
 class Pipelines:
-    """Pairs of ways from the same frames to the same observations: with a shortcut, and without it."""
+    """Pairs of ways from the same frames to the same observations: with an optimisation, and without it."""
 
     def __init__(self, steps: int) -> None:
         _, self.buttons = random_play(steps)
         self.one, self.two = NativeGames(), NativeGames(two_frame_max=True)
-        grey, colour = Consoles(self.one, grey_cut), Consoles(self.one, grey_by_opencv)
-        grey_two = Consoles(self.one, grey_cut, two=True)
+        grey, colour = Consoles(self.one, grey_crop), Consoles(self.one, grey_by_opencv)
+        grey_two = Consoles(self.one, grey_crop, two=True)
         self.pairs: dict[str, tuple[Callable[[], float], Callable[[], float]]] = {
             "grey straight from the palette / RGB picture and `cv2.cvtColor`": (self._timed(grey), self._timed(colour)),
-            "cut and resize in the core / `grey()` and `cv2.resize`": (self._timed(self.one), self._timed(grey)),
+            "crop and resize in the core / `grey()` and `cv2.resize`": (self._timed(self.one), self._timed(grey)),
             "the same with the maximum of two frames / and `np.maximum`": (self._timed(self.two), self._timed(grey_two)),
             "the caller's arrays filled in place / new ones in every step": (self._timed(self.one), self._fresh),
         }

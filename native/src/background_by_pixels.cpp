@@ -1,10 +1,10 @@
-// The background pixel by pixel, as https://www.nesdev.org/wiki/PPU_rendering has it: what a build without
-// Shortcut::tiles draws.
+// Draws the background pixel by pixel, as https://www.nesdev.org/wiki/PPU_rendering describes it. Only builds
+// without Optimisation::tiles use this.
 #include "ppu.hpp"
 
 namespace a3g {
 
-void Ppu::draw_background_plainly(int first, int last) {
+void Ppu::draw_background_by_pixels(int first, int last) {
   const std::uint16_t v = v_;
   for (int line = first; line < last; ++line, step_down(1)) {
     std::uint8_t* pixels = canvas_->line(line);
