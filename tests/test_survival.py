@@ -44,8 +44,19 @@ from a3g.runs.barrier import CheckpointBarrier
 from a3g.runs.checkpoint import load_progress, newest_good
 from a3g.runs.paths import checkpoint_path, checkpoints_in, worker_path
 from a3g.runs.progress import Progress
-from a3g.runs.snapshot import Snapshot, are_finite
-from tests.running import PATIENCE_SECONDS, ROOT, SMALL, Run, Start, arguments, exact_tensors, newest_checkpoint, summary_of
+from a3g.runs.snapshot import Snapshot
+from tests.running import (
+    PATIENCE_SECONDS,
+    ROOT,
+    SMALL,
+    Run,
+    Start,
+    arguments,
+    exact_tensors,
+    newest_checkpoint,
+    snapshot_of,
+    summary_of,
+)
 from tests.stress.faults import leftovers_of, poison
 from tests.stress.kill_launcher import text_behind
 from tests.stress.soak_run import Soak
@@ -560,7 +571,7 @@ def test_damage_that_arrives_just_before_the_copy_reaches_no_checkpoint(
     office.saver.save_at_once()
     assert newest_good(office.run.folder, print) == checkpoint_path(office.run.folder, 1)
     assert office.run.shared.counters.progress().restored == 1
-    assert are_finite(office.run.shared.model.tensors().values())
+    assert snapshot_of(office.run.shared).source_is_sound
 
 
 def test_a_disk_that_hangs_does_not_keep_the_end(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,6 +46,8 @@ def load_worker_state(path: Path, config: TrainConfig, worker: int, device: torc
             optimizer = json.loads(metadata["optimizer"])
         else:
             optimizer = {"name": own_optimizer, "network": games["network"]}
+        if optimizer.keys() != {"name", "network"}:
+            raise ValueError("no readable optimizer")
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise UserError(f"The worker's state file {path} is damaged ({error!r}).") from error
     now, optimizer_now = (json.loads(json.dumps(each)) for each in (_games(config, worker, device), _optimizer(config)))
