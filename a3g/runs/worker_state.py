@@ -14,6 +14,7 @@ from a3g.config import TrainConfig
 from a3g.errors import UserError
 from a3g.files import load_tensors, save_tensors
 from a3g.game.emulators import resolve_emulator
+from a3g.game.options import GameOptions
 
 
 class WorkerState(NamedTuple):
@@ -42,11 +43,12 @@ def load_worker_state(path: Path, config: TrainConfig, worker: int, device: torc
     try:
         games = json.loads(metadata["games"])
         own_optimizer = games.pop("optimizer", None)  # where the first version kept it
+        games["game"] = {**asdict(GameOptions()), **games["game"]}  # older files lack newer options: they had the defaults
         if "optimizer" in metadata:
             optimizer = json.loads(metadata["optimizer"])
         else:
             optimizer = {"name": own_optimizer, "network": games["network"]}
-    except (KeyError, ValueError, AttributeError) as error:
+    except (KeyError, ValueError, AttributeError, TypeError) as error:
         raise UserError(f"The worker's state file {path} is damaged ({error!r}).") from error
     now, optimizer_now = (json.loads(json.dumps(each)) for each in (_games(config, worker, device), _optimizer(config)))
     return WorkerState(tensors, games == now, optimizer == optimizer_now)
