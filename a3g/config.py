@@ -13,7 +13,7 @@ import tyro
 from a3g.algorithm_options import A3COptions, AlgorithmOptions, converted, options_class
 from a3g.cores import usable_cores
 from a3g.errors import UserError
-from a3g.game.options import EMULATOR_NAMES, GameOptions
+from a3g.game.options import EMULATOR_NAMES, REWARD_NAMES, GameOptions
 from a3g.game.stages import STAGES, WHOLE_GAME, Stage, parse_env_id
 from a3g.network_spec import NetworkSpec
 from a3g.ranges import LONGEST_NAME, check_ranges, require
@@ -48,6 +48,9 @@ class TrainConfig:
     """Engine; auto takes the fastest installed."""
     actions: ActionSet = "a3g"
     """Action set: a3g are the original A3G's ten, the others gym-super-mario-bros' right-only, simple and complex."""
+    reward: str = "a3g"
+    """What is learned from: a3g, the original A3G's reward with no ground paid twice, or gym, gym-super-mario-bros' default
+    reward."""
     skip_rate: Annotated[int, _short("-sr")] = 4
     """Frames per agent step."""
     stack: int = 4
@@ -168,6 +171,7 @@ class TrainConfig:
         check_ranges(self)
         check_ranges(self.options)
         self.options.check(self.lanes)
+        require(self.reward in REWARD_NAMES, "reward", self.reward, f"one of {', '.join(REWARD_NAMES)}")
         gpus = " ".join(map(str, self.gpu_ids)) or "nothing"
         require(min(self.gpu_ids, default=-2) >= -1, "gpu_ids", gpus, "GPU numbers, or -1 for the CPU")
         if self.train_stages and parse_env_id(self.env) is not None:
@@ -206,6 +210,7 @@ class TrainConfig:
             time_per_stage=self.time_per_stage,
             max_episode_length=self.max_episode_length,
             episodic_life=True,
+            reward=self.reward,
         )
 
     def network_spec(self) -> NetworkSpec:

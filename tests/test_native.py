@@ -272,10 +272,12 @@ def test_observations_equal_opencvs_area_resize(
             assert off.max() <= tolerance
 
 
-@pytest.mark.parametrize("two_frame_max", [False, True])
-@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize(
+    ("two_frame_max", "threads", "reward"),
+    [(False, 1, "a3g"), (False, 2, "a3g"), (True, 1, "a3g"), (True, 2, "a3g"), (False, 1, "gym")],
+)
 def test_rules_rewards_and_observations_equal_the_python_rules(
-    starts: dict[Stage, bytes], two_frame_max: bool, threads: int
+    starts: dict[Stage, bytes], two_frame_max: bool, threads: int, reward: str
 ) -> None:
     """Every agent step of games that die, clear, warp and run out of time, in all variables, RAM and picture."""
     rng = np.random.default_rng(threads + 10 * two_frame_max)
@@ -294,7 +296,8 @@ def test_rules_rewards_and_observations_equal_the_python_rules(
     episodes += [(Stage(1, 3), _prepared(to_a_sinking_lift), 300, 0)]
     for number, (stage, state, time_per_stage, always) in enumerate(episodes):
         whole_game = number in (1, 4, 7, len(episodes) - 2)
-        batch = a3g_native.Batch(ROM, 2, two_frame_max=two_frame_max, time_per_stage=time_per_stage, threads=threads)
+        options = {"two_frame_max": two_frame_max, "time_per_stage": time_per_stage, "threads": threads, "reward": reward}
+        batch = a3g_native.Batch(ROM, 2, **options)
         arrays = Arrays(2)
         lane = number % 2
         idle = 1 + int(rng.integers(5))
@@ -303,14 +306,15 @@ def test_rules_rewards_and_observations_equal_the_python_rules(
         emulator.load(state)
         for _ in range(idle):
             emulator.frame(0)
-        seen: list[np.ndarray] = []
+        # With two_frame_max a first step of one frame shows the start's picture too.
+        seen = [np.ascontiguousarray(console.grey()[15:215, 43:243])]
 
         def look(_: Any, seen: list[np.ndarray] = seen) -> None:
             seen.append(np.ascontiguousarray(console.grey()[15:215, 43:243]))
             del seen[:-2]
 
         look(emulator)
-        episode = Episode(emulator.ram(), None if whole_game else stage, time_per_stage, look)
+        episode = Episode(emulator.ram(), None if whole_game else stage, time_per_stage, look, reward)
         action = hurry if always is None else always
         for _ in range(120):
             if always is None and rng.random() < 0.2:
@@ -425,6 +429,7 @@ def test_wrong_options_and_lanes_are_refused(starts: dict[Stage, bytes]) -> None
         ({"lanes": 1, "width": 201}, "cannot be shrunk"),
         ({"lanes": 1, "crop": (0, 241, 0, 256)}, "crop must lie"),
         ({"lanes": 1, "crop": (9, 9, 0, 256)}, "crop must lie"),
+        ({"lanes": 1, "reward": "score"}, "there is no reward score: choose one of a3g, gym"),
     ):
         with pytest.raises(ValueError, match=sentence):
             a3g_native.Batch(ROM, **options)

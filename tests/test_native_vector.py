@@ -7,11 +7,25 @@ from a3g.game.emulators import available_emulators
 from a3g.game.lane import GameOptions
 from a3g.game.lane_vector import LaneVectorEnv
 from a3g.game.native_vector import NativeVectorEnv
+from a3g.game.options import REWARD_NAMES
 from a3g.game.stages import STAGES, Stage
-from tests.recordings import MAZE_4_4, MAZE_7_4, PIPES_8_4, REPLAY, WRONG_PIPE_8_4, WRONG_TURN_4_4, actions
+from tests.recordings import (
+    FLAGPOLE_1_1,
+    MAZE_4_4,
+    MAZE_7_4,
+    PIPE_1_1,
+    PIPES_8_4,
+    PIT_1_1,
+    REPLAY,
+    WARP_1_2,
+    WRONG_PIPE_8_4,
+    WRONG_TURN_4_4,
+    actions,
+)
 
 if "native" not in available_emulators():
     pytest.skip("the native core is not built here", allow_module_level=True)
+a3g_native = pytest.importorskip("a3g_native")
 
 # Mostly to the right, so that lanes get far, die and go on.
 CHANCES = [0.02, 0.1, 0.15, 0.15, 0.45, 0.02, 0.02, 0.02, 0.02, 0.05]
@@ -30,6 +44,8 @@ CASES = {
         GameOptions(two_frame_max=True, episodic_life=True, time_per_stage=10),
         200,
     ),
+    "gym reward": ([Stage(1, 1), Stage(1, 2)], 4, GameOptions(reward="gym"), 300),
+    "gym reward, lives as episodes": ([None], 3, GameOptions(reward="gym", episodic_life=True, time_per_stage=30), 300),
     "cut off": ([Stage(1, 2), Stage(2, 2)], 2, GameOptions(max_episode_length=37, actions="complex"), 200),
 }
 
@@ -67,9 +83,14 @@ def test_native_lanes_play_the_same_games_as_python_lanes(case):
     assert episodes > 0, "no episode ended, so the ends were not compared"
 
 
+@pytest.mark.parametrize("reward", REWARD_NAMES)
 @pytest.mark.parametrize(
     ("stage", "recording"),
     [
+        pytest.param(Stage(1, 1), FLAGPOLE_1_1, id="flagpole"),
+        pytest.param(Stage(1, 1), PIPE_1_1, id="pipe"),
+        pytest.param(Stage(1, 1), PIT_1_1, id="pit"),
+        pytest.param(Stage(1, 2), WARP_1_2, id="warp"),
         pytest.param(Stage(4, 4), MAZE_4_4, id="4-4"),
         pytest.param(Stage(4, 4), WRONG_TURN_4_4, id="4-4 wrong"),
         pytest.param(Stage(7, 4), MAZE_7_4, id="7-4"),
@@ -77,8 +98,8 @@ def test_native_lanes_play_the_same_games_as_python_lanes(case):
         pytest.param(Stage(8, 4), WRONG_PIPE_8_4, id="8-4 wrong"),
     ],
 )
-def test_mazes_pay_the_same_in_the_core(stage, recording):
-    options = GameOptions(**REPLAY)
+def test_recordings_pay_the_same_in_the_core(stage, recording, reward):
+    options = GameOptions(reward=reward, **REPLAY)
     native, python = NativeVectorEnv([stage], 1, options), LaneVectorEnv([stage], 1, options, "native")
     native.reset()
     python.reset()
@@ -86,6 +107,10 @@ def test_mazes_pay_the_same_in_the_core(stage, recording):
         mine, theirs = (env.step(np.array([action])) for env in (native, python))
         for first, second in zip(mine, theirs, strict=True):
             assert_same(first, second)
+
+
+def test_the_core_has_the_same_rewards():
+    assert a3g_native.REWARDS == REWARD_NAMES
 
 
 def test_threads_change_nothing():

@@ -13,16 +13,15 @@ from a3g.game import memory
 from a3g.game.emulators import Emulator, available_emulators, make_emulator
 from a3g.game.emulators.rom import find_rom
 from a3g.game.lane import ACTION_SETS
+from a3g.game.progress import MAX_NEW_GROUND, Progress
 from a3g.game.rewards import (
     CEILING_PENALTY,
     FAILURE_PENALTY,
     FALLING_HEIGHT,
     FALLING_PENALTY,
     FINISH_REWARD,
-    MAX_STEP,
-    REWARD_SCALE,
     RIGHT_TURN_REWARD,
-    ForwardReward,
+    A3GReward,
 )
 from a3g.game.rules import Episode, Outcome, StepResult
 from a3g.game.stage_starts import go_to_start
@@ -62,7 +61,7 @@ class Play:
             assert not self.terminated, "the episode ended before the recording"
             _, reward, self.terminated, truncated, info = env.step(action)
             assert not truncated
-            self.rewards.append(reward * REWARD_SCALE)
+            self.rewards.append(reward * A3GReward.scale)
             self.infos.append(info)
             self.rams.append(bytes(env._emulator.ram()))
 
@@ -134,7 +133,7 @@ def test_recordings_end_alike_on_every_engine(engine: str, stage: str, recording
     played = Play(env, actions(recording))
     env.close()
     played.assert_ends_with(outcome)
-    assert played.rewards[-1] / REWARD_SCALE == pytest.approx(1.0 if outcome == "cleared" else -1.0)
+    assert played.rewards[-1] / A3GReward.scale == pytest.approx(1.0 if outcome == "cleared" else -1.0)
     assert all(memory.is_controllable(ram) for ram in played.rams[:-1]), "a scene without control was shown"
     assert played.infos[-1]["flag_get"] == (outcome == "cleared")
 
@@ -224,7 +223,7 @@ def test_seed_bug_a_death_after_a_clear_is_still_punished(play: Callable[..., Pl
         _, reward, terminated, _, info = env.step(action)
         if info["outcome"]:
             outcomes.append(info["outcome"])
-            rewards.append(reward * REWARD_SCALE)
+            rewards.append(reward * A3GReward.scale)
         if terminated:
             break
     env.close()
@@ -319,7 +318,7 @@ def test_reward_is_new_ground_plus_the_finish(play: Callable[..., Play]) -> None
     rewards, furthest = np.array(played.rewards), np.maximum.accumulate([40, *played.each("x_pos")])
     np.testing.assert_allclose(rewards[:-1], np.diff(furthest)[:-1])
     assert rewards[-1] == pytest.approx(FINISH_REWARD)
-    assert rewards.max() <= MAX_STEP
+    assert rewards.max() <= MAX_NEW_GROUND
     assert played.infos[-2]["progress"] == furthest[-2] - 40
 
 
@@ -391,9 +390,9 @@ def test_a_bonus_room_is_new_ground_and_coming_back_pays_none_twice(play: Callab
     assert rewards[down] == 0, "arriving in the room is not ground covered"
     assert rewards[down:up].sum() == pytest.approx(xs[down:up].max() - xs[down])
     assert rewards[down:up].sum() > 50
-    assert rewards[up] <= MAX_STEP, "coming out further right is not ground covered"
+    assert rewards[up] <= MAX_NEW_GROUND, "coming out further right is not ground covered"
     assert rewards[up + 1 :].max() <= 0, "walking back where the pipe led was paid"
-    assert rewards[:down].sum() + rewards[up:].sum() <= xs[:down].max() - 40 + MAX_STEP
+    assert rewards[:down].sum() + rewards[up:].sum() <= xs[:down].max() - 40 + MAX_NEW_GROUND
     assert played.new_ground().min() >= 0
 
 
@@ -454,13 +453,20 @@ def test_a_checkpoint_is_known_by_its_page_not_by_where_mario_stands() -> None:
         values[memory.PLAYER_Y], values[memory.MAZE_CHECK], values[memory.LOADED_PAGE] = 100, ahead, page
         return bytes(values)
 
-    reward = ForwardReward(ram(760, False, 4))
-    reward.step(ram(765, True, 4))
-    assert reward.step(ram(770, False, 5)) == 5 + RIGHT_TURN_REWARD
-    reward.step(ram(780, True, 8))
-    assert reward.step(ram(790, False, 9)) == 10 + RIGHT_TURN_REWARD, "another checkpoint at nearly the same x"
-    reward.step(ram(500, True, 4))
-    assert reward.step(ram(750, False, 5)) == 0, "the first one again, from another x"
+    start = ram(760, False, 4)
+    progress, reward = Progress(start), A3GReward()
+    reward.start(start)
+
+    def step(x: int, ahead: bool, page: int) -> float:
+        now = ram(x, ahead, page)
+        return reward.step(now, progress.step(now))
+
+    step(765, True, 4)
+    assert step(770, False, 5) == 5 + RIGHT_TURN_REWARD
+    step(780, True, 8)
+    assert step(790, False, 9) == 10 + RIGHT_TURN_REWARD, "another checkpoint at nearly the same x"
+    step(500, True, 4)
+    assert step(750, False, 5) == 0, "the first one again, from another x"
 
 
 def test_the_checkpoints_that_pay_are_those_of_the_rom() -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from a3g.game import memory
 from a3g.game.emulators import VISIBLE_LEFT, VISIBLE_TOP, Emulator, Image
 from a3g.game.options import ACTION_SETS, GameOptions
-from a3g.game.rewards import REWARD_SCALE
+from a3g.game.rewards import REWARDS
 from a3g.game.rules import Episode, FrameHook, Outcome
 from a3g.game.stage_starts import StartStates
 from a3g.game.stages import STAGES, Stage
@@ -63,6 +63,7 @@ class Lane:
         self._attempt = ""
         self._progress = 0
         self._buttons = ACTION_SETS[options.actions]
+        self._reward_scale = REWARDS[options.reward].scale
         self._last_action = 0
         self.continues_game = False
         """Whether the next reset continues the game under way with its next life or stage, see `episodic_life`."""
@@ -103,7 +104,7 @@ class Lane:
         for left in range(start.idle_frames, -1, -1):
             emulator.frame(0, draw=left == 0)
         self._episode_steps = 0
-        self.episode = Episode(emulator.ram(), start.stage, self.options.time_per_stage, self._frame_hook())
+        self.episode = self._new_episode(emulator.ram(), start.stage)
 
     def step(self, emulator: Emulator, action: int, observation: Image) -> tuple[float, bool, bool]:
         """One agent step; shifts `observation` and appends the new picture.
@@ -132,7 +133,7 @@ class Lane:
         truncated = not terminated and self._episode_steps >= options.max_episode_length
         if (result.game_over or truncated) and self.start is not None:
             self._starts.episode_ended(self.start, self.outcome, self._progress)
-        return result.reward / REWARD_SCALE, terminated, truncated
+        return result.reward / self._reward_scale, terminated, truncated
 
     def info(self) -> dict[str, Any]:
         """gym-super-mario-bros' variables, and what they leave out.
@@ -178,9 +179,12 @@ class Lane:
         self.continues_game = values["continues_game" if "continues_game" in values else "goes_on"]
         self._ram = emulator.ram()
         stage = None if values["stage"] is None else Stage(*values["stage"])
-        self.episode = Episode(self._ram, stage, self.options.time_per_stage, self._frame_hook())
+        self.episode = self._new_episode(self._ram, stage)
         self.episode.load_state_dict(values["episode"])
         self.last_frames = list(last_frames)
+
+    def _new_episode(self, ram: memory.Ram, stage: Stage | None) -> Episode:
+        return Episode(ram, stage, self.options.time_per_stage, self._frame_hook(), self.options.reward)
 
     def _frame_hook(self) -> FrameHook | None:
         """What has to be called after every frame. With None only the frames that are shown are drawn."""

@@ -80,6 +80,13 @@ _CONTROLLABLE = frozenset({ACTIVITY_NORMAL, ACTIVITY_GROWING, ACTIVITY_HURT, ACT
 STATUS_NAMES = ("small", "tall", "fireball")
 
 Ram = Sequence[int]
+Area = tuple[int, int, int, int]
+"""World and stage, both counted from 0, type and offset: which area is loaded."""
+
+
+def area_now(ram: Ram) -> Area:
+    """The area that is loaded."""
+    return ram[WORLD], ram[STAGE], ram[AREA_TYPE], ram[AREA_OFFSET]
 
 
 def x_position(ram: Ram) -> int:

@@ -18,7 +18,7 @@ from a3g.game.lane import PICTURE_CROP
 from a3g.game.memory import STATUS_NAMES
 from a3g.game.options import ACTION_SETS, GameOptions
 from a3g.game.packing import State, pack_bytes, pack_values, unpack_bytes, unpack_values
-from a3g.game.rewards import REWARD_SCALE
+from a3g.game.rewards import REWARDS
 from a3g.game.rules import Outcome
 from a3g.game.stage_starts import StartStates
 from a3g.game.stages import STAGES, Stage
@@ -66,6 +66,7 @@ class NativeVectorEnv(MarioVectorEnv):
             width=options.width,
             two_frame_max=options.two_frame_max,
             time_per_stage=options.time_per_stage,
+            reward=options.reward,
             crop=list(PICTURE_CROP),
             threads=threads,
         )
@@ -102,7 +103,7 @@ class NativeVectorEnv(MarioVectorEnv):
         self._attempt_steps += ~beginning
 
         self._batch.step(self._buttons[actions], self._observations, self._rewards, self._variables)
-        rewards = self._rewards / np.float32(REWARD_SCALE)
+        rewards = self._rewards / np.float32(REWARDS[options.reward].scale)
         for lane, game, observation, variables in kept:
             self._batch.load_game(lane, game)
             self._observations[lane], self._variables[lane], rewards[lane] = observation, variables, 0.0

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from a3g.errors import UserError
 from a3g.game.buttons import BUTTON_A, BUTTON_B, BUTTON_DOWN, BUTTON_LEFT, BUTTON_RIGHT, BUTTON_UP
+from a3g.game.rewards import REWARDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,9 @@ ENGINES: dict[str, Engine] = {
 """By what `--emulator` calls them, fastest first; `a3g.game.emulators` starts them."""
 EMULATOR_NAMES = ("auto", *ENGINES)
 """What `--emulator` can be."""
+
+REWARD_NAMES = tuple(REWARDS)
+"""What a reward can be called; `a3g.game.rewards` says what they are."""
 
 _R, _L, _A, _B = BUTTON_RIGHT, BUTTON_LEFT, BUTTON_A, BUTTON_B
 
@@ -72,7 +76,12 @@ class GameOptions:
     episodic_life: bool = False
     """Whole game only: a life lost or a stage cleared terminates, and the next reset goes on from there."""
 
+    reward: str = "a3g"
+    """Name in `a3g.game.rewards.REWARDS`."""
+
     def __post_init__(self) -> None:
+        if self.reward not in REWARDS:
+            raise UserError(f"Unknown reward {self.reward!r}: choose one of {', '.join(REWARD_NAMES)}.")
         if self.actions not in ACTION_SETS:
             raise UserError(f"Unknown action set {self.actions!r}: choose one of {', '.join(ACTION_SETS)}.")
         for name in ("skip_rate", "stack", "height", "width", "time_per_stage", "max_episode_length"):

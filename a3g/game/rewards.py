@@ -1,16 +1,53 @@
-"""The reward of the original A3G, with mazes rewarded by the ROM's own counters and no ground paid twice."""
+"""The rewards that an agent can learn from, by name. The core has the same ones in native/src/rewards.cpp."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 from a3g.game import memory
-from a3g.game.memory import Ram
+from a3g.game.memory import Area, Ram
 from a3g.game.stages import Stage
 
-# All amounts are in pixels of new ground; what the agent sees is divided by REWARD_SCALE.
-REWARD_SCALE = 30.0
-MAX_STEP = 30  # a step pays at most this many pixels, so that a pipe or a maze does not pay a fortune
+
+class Reward(Protocol):
+    """The reward of one attempt at a stage.
+
+    A new reward is a class here, an entry in `REWARDS`, and a class of that name in native/src/rewards.hpp.
+    """
+
+    scale: ClassVar[float]
+    """What the agent sees is the reward divided by this."""
+
+    def start(self, ram: Ram) -> None:
+        """An attempt at a stage begins in `ram`: an episode's first one, the next life or stage, or one after a warp.
+
+        The agent step that a warp ends belongs to the new attempt; `step` is called after this.
+        """
+
+    def frame(self, ram: Ram) -> None:
+        """A frame with the agent's buttons ended in `ram`; not called for frames that are skipped (pipes, cutscenes)."""
+
+    def step(self, ram: Ram, new_ground: int) -> float:
+        """The reward of an agent step that ended in `ram`, after which the attempt goes on.
+
+        Args:
+            new_ground: pixels of new ground covered in it, see `a3g.game.progress`.
+        """
+
+    def finish(self) -> float:
+        """The reward of the agent step that cleared the stage."""
+
+    def failure(self) -> float:
+        """The reward of the agent step in which the attempt was lost: by death, by a warp or by the end of its time."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the next rewards depend on between two agent steps, as plain values."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from what `state_dict` gave."""
+
+
+# The amounts of A3GReward, in pixels of new ground.
 FINISH_REWARD = 30.0
 FAILURE_PENALTY = -30.0
 RIGHT_TURN_REWARD = 30.0
@@ -20,57 +57,50 @@ CEILING_PENALTY = -1.0
 CEILING_HEIGHT = 254  # above this y_pos Mario walks over the ceiling, the way to the warp zones
 STAGES_WITH_WARP_ZONE = frozenset({Stage(1, 2), Stage(4, 2)})
 
-_AreaKey = tuple[int, int, int, int]
 
+class A3GReward(Reward):
+    """The reward of the original A3G (https://github.com/dgriff777/SuperMarioRL), in pixels of new ground.
 
-class ForwardReward:
-    """Pays for ground never covered before, finishing and right turns in mazes; fines falling, dying and warping.
-
-    The furthest x is kept for each area by itself, so a pipe into a new area starts a new count, and coming back
-    or being thrown back by a maze earns nothing until Mario stands further right than ever.
+    Pays for new ground, finishing and right turns in mazes; fines falling, dying and warping. Other than in the original
+    A3G, no ground is paid twice, and right turns are recognised by the ROM's own counters.
     """
 
-    def __init__(self, ram: Ram) -> None:
-        self.progress = 0
-        """Pixels of new ground covered since the start, over all areas."""
-        self._furthest: dict[_AreaKey, int] = {_area(ram): memory.x_position(ram)}
-        self._turns_paid: set[tuple[_AreaKey, int]] = set()
+    scale = 30.0
+
+    def start(self, ram: Ram) -> None:
+        self._turns_paid: set[tuple[Area, int]] = set()
         self._maze = _MazeReading(ram)
 
-    def step(self, ram: Ram) -> float:
-        """Reward of one agent step that ended in `ram`, in pixels."""
-        area, x, y = _area(ram), memory.x_position(ram), memory.y_position(ram)
-        furthest = self._furthest.setdefault(area, x)
-        gain = max(x - furthest, 0)
-        self._furthest[area] = furthest + gain
-        # A jump of x is a pipe inside the area, not ground covered.
-        self.progress += min(gain, MAX_STEP)
-        reward = float(min(gain, MAX_STEP))
-        reward += self._right_turn(ram, area, x)
+    def frame(self, ram: Ram) -> None:
+        pass
+
+    def step(self, ram: Ram, new_ground: int) -> float:
+        y = memory.y_position(ram)
+        reward = new_ground + self._right_turn(ram)
         if y > CEILING_HEIGHT and memory.stage_now(ram) in STAGES_WITH_WARP_ZONE:
             reward = CEILING_PENALTY
         if y < FALLING_HEIGHT and memory.is_falling(ram):
             reward = FALLING_PENALTY
         return reward
 
+    def finish(self) -> float:
+        return FINISH_REWARD
+
+    def failure(self) -> float:
+        return FAILURE_PENALTY
+
     def state_dict(self) -> dict[str, Any]:
-        """What the next rewards depend on, as plain values."""
         return {
-            "progress": self.progress,
-            "furthest": [[*area, x] for area, x in self._furthest.items()],
             "turns_paid": sorted([*area, page] for area, page in self._turns_paid),
             "maze": [getattr(self._maze, name) for name in _MazeReading.__slots__],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from what `state_dict` gave."""
-        self.progress = state["progress"]
-        self._furthest = {(world, stage, kind, offset): x for world, stage, kind, offset, x in state["furthest"]}
         self._turns_paid = {((world, stage, kind, offset), page) for world, stage, kind, offset, page in state["turns_paid"]}
         for name, value in zip(_MazeReading.__slots__, state["maze"], strict=True):
             setattr(self._maze, name, value)
 
-    def _right_turn(self, ram: Ram, area: _AreaKey, x: int) -> float:
+    def _right_turn(self, ram: Ram) -> float:
         """Pays each checkpoint of a maze once, when the ROM has found Mario on the right way there.
 
         The ROM clears its check flag at a checkpoint, and also whenever it loads an area, which pays nothing. A wrong
@@ -80,11 +110,11 @@ class ForwardReward:
         self._maze = now
         if not before.ahead or now.ahead or (ram[memory.WORLD], ram[memory.LOADED_PAGE]) not in memory.MAZE_CHECKPOINTS:
             return 0.0
-        thrown_back = x < before.x - memory.MAZE_SETBACK // 2
+        thrown_back = now.x < before.x - memory.MAZE_SETBACK // 2
         three_turns = before.turns or now.turns  # 7-4: counted one by one
         if thrown_back or (three_turns and now.right_turns <= before.right_turns and now.turns > before.turns):
             return 0.0
-        checkpoint = (area, ram[memory.LOADED_PAGE])
+        checkpoint = (memory.area_now(ram), ram[memory.LOADED_PAGE])
         if checkpoint in self._turns_paid:
             return 0.0
         self._turns_paid.add(checkpoint)
@@ -103,5 +133,56 @@ class _MazeReading:
         self.x = memory.x_position(ram)
 
 
-def _area(ram: Ram) -> _AreaKey:
-    return ram[memory.WORLD], ram[memory.STAGE], ram[memory.AREA_TYPE], ram[memory.AREA_OFFSET]
+# The amounts of GymReward.
+LARGEST_STRIDE = 5  # pixels a frame: a larger change of x is a pipe or a new start
+DEATH_PENALTY = -25.0
+LARGEST_FRAME_REWARD = 15.0
+
+
+class GymReward(Reward):
+    """gym-super-mario-bros' default reward, summed over the frames of an agent step.
+
+    A frame pays the change of x (if it is at most `LARGEST_STRIDE`) and of the clock (if it has not been set up again);
+    the frame in which the attempt is lost pays `DEATH_PENALTY` on top. Each frame's sum is clipped to
+    +-`LARGEST_FRAME_REWARD`. There is nothing extra for finishing.
+    Source: https://github.com/Kautenja/gym-super-mario-bros#reward-function and ``_get_reward`` in its smb_env.py.
+    """
+
+    scale = 1.0
+
+    def __init__(self) -> None:
+        self._frames: list[float] = []
+        """Of the agent step under way, not clipped yet."""
+
+    def start(self, ram: Ram) -> None:
+        self._look(ram)
+
+    def frame(self, ram: Ram) -> None:
+        x, clock = self._x, self._clock
+        self._look(ram)
+        stride = self._x - x
+        self._frames.append((stride if abs(stride) <= LARGEST_STRIDE else 0) + min(self._clock - clock, 0.0))
+
+    def step(self, ram: Ram, new_ground: int) -> float:
+        return self.finish()
+
+    def finish(self) -> float:
+        frames, self._frames = self._frames, []
+        return sum(max(-LARGEST_FRAME_REWARD, min(reward, LARGEST_FRAME_REWARD)) for reward in frames)
+
+    def failure(self) -> float:
+        self._frames[-1] += DEATH_PENALTY
+        return self.finish()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"x": self._x, "clock": self._clock}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._x, self._clock = state["x"], state["clock"]
+
+    def _look(self, ram: Ram) -> None:
+        self._x, self._clock = memory.x_position(ram), memory.number(ram, memory.CLOCK_DIGITS)
+
+
+REWARDS: dict[str, type[Reward]] = {"a3g": A3GReward, "gym": GymReward}
+"""What `GameOptions.reward` can name."""

@@ -14,6 +14,7 @@ from a3g.config import TrainConfig
 from a3g.errors import UserError
 from a3g.files import load_tensors, save_tensors
 from a3g.game.emulators import resolve_emulator
+from a3g.game.options import GameOptions
 
 
 class WorkerState(NamedTuple):
@@ -42,6 +43,7 @@ def load_worker_state(path: Path, config: TrainConfig, worker: int, device: torc
     try:
         games = json.loads(metadata["games"])
         own_optimizer = games.pop("optimizer", None)  # where the first version kept it
+        games["game"] = {**asdict(GameOptions()), **games["game"]}  # older files lack newer options: they had the defaults
         if "optimizer" in metadata:
             optimizer = json.loads(metadata["optimizer"])
         else:

@@ -3,7 +3,7 @@
 `interleave` makes the pictures that a `Batch` gives ready for a network, `max_pool` is a layer of one.
 """
 
-from a3g_native._core import VARIABLES, Batch, Emulator, interleave, max_pool, max_pool_gradient
+from a3g_native._core import REWARDS, VARIABLES, Batch, Emulator, interleave, max_pool, max_pool_gradient
 
 OUTCOMES = (None, "cleared", "died", "warped", "timeout")
 """What the numbers in the variable ``outcome`` stand for."""
@@ -11,4 +11,4 @@ OUTCOMES = (None, "cleared", "died", "warped", "timeout")
 STATUSES = ("small", "tall", "fireball")
 """What the numbers in the variable ``status`` stand for."""
 
-__all__ = ["OUTCOMES", "STATUSES", "VARIABLES", "Batch", "Emulator", "interleave", "max_pool", "max_pool_gradient"]
+__all__ = ["OUTCOMES", "REWARDS", "STATUSES", "VARIABLES", "Batch", "Emulator", "interleave", "max_pool", "max_pool_gradient"]

@@ -35,7 +35,7 @@ Batch::Batch(std::shared_ptr<const Cartridge> cartridge, int lanes, const BatchO
       options_(checked(options, lanes)),
       resize_(options.crop, options.height, options.width),
       lanes_(static_cast<std::size_t>(lanes), Lane(*cartridge_)),
-      episodes_(static_cast<std::size_t>(lanes)),
+      episodes_(static_cast<std::size_t>(lanes), Episode(make_reward(options.reward))),
       frame_buffers_(static_cast<std::size_t>(std::min(options.threads, lanes))),
       thread_pool_(std::min(options.threads, lanes)) {}
 

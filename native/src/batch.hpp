@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "observation.hpp"
@@ -19,6 +20,7 @@ struct BatchOptions {
   Crop crop{15, 215, 43, 243};
   bool two_frame_max = false;
   int time_per_stage = 300;
+  std::string reward = "a3g";
   int threads = 1;
 };
 

@@ -211,7 +211,7 @@ void max_pool_gradient_arrays(const nb::object& gradient, const nb::object& winn
 class PyBatch {
  public:
   PyBatch(const nb::bytes& rom, int lanes, int frame_skip, int stack, int height, int width, bool two_frame_max,
-          int time_per_stage, const std::array<int, 4>& crop, int threads)
+          int time_per_stage, const std::string& reward, const std::array<int, 4>& crop, int threads)
       : batch_(Cartridge::load(view(rom)), lanes,
                {.frame_skip = frame_skip,
                 .stack = stack,
@@ -220,6 +220,7 @@ class PyBatch {
                 .crop = {crop[0], crop[1], crop[2], crop[3]},
                 .two_frame_max = two_frame_max,
                 .time_per_stage = time_per_stage,
+                .reward = reward,
                 .threads = threads}) {}
 
   void start(int lane, const nb::bytes& state, std::optional<std::array<int, 2>> stage, int idle_frames,
@@ -320,10 +321,12 @@ NB_MODULE(_core, module) {
                       "Many games with episode rules, stepped by one call without the GIL.\n\n"
                       "Not to be used from two Python threads at once. Arrays given are filled in place; each must be "
                       "C-contiguous and of the shape and dtype said.")
-      .def(nb::init<const nb::bytes&, int, int, int, int, int, bool, int, const std::array<int, 4>&, int>(), "rom"_a, "lanes"_a,
-           nb::kw_only(), "frame_skip"_a = 4, "stack"_a = 4, "height"_a = 80, "width"_a = 80, "two_frame_max"_a = false,
-           "time_per_stage"_a = 300, "crop"_a = std::array<int, 4>{15, 215, 43, 243}, "threads"_a = 1,
-           "crop: top, bottom, left, right of the visible part of the 240 x 256 picture. ValueError: wrong ROM or option.")
+      .def(nb::init<const nb::bytes&, int, int, int, int, int, bool, int, const std::string&, const std::array<int, 4>&, int>(),
+           "rom"_a, "lanes"_a, nb::kw_only(), "frame_skip"_a = 4, "stack"_a = 4, "height"_a = 80, "width"_a = 80,
+           "two_frame_max"_a = false, "time_per_stage"_a = 300, "reward"_a = "a3g",
+           "crop"_a = std::array<int, 4>{15, 215, 43, 243}, "threads"_a = 1,
+           "crop: top, bottom, left, right of the visible part of the 240 x 256 picture. reward: one of "
+           "REWARDS. ValueError: wrong ROM or option.")
       .def("start", &PyBatch::start, "lane"_a, "state"_a, "stage"_a.none(), "idle_frames"_a, "observations"_a.none(),
            "rewards"_a.none() = nb::none(), "variables"_a.none() = nb::none(), "ram"_a.none() = nb::none(),
            "Begin an episode in a lane from a save state; `stage` is (world, stage) or None for the whole game. Fills "
@@ -331,7 +334,7 @@ NB_MODULE(_core, module) {
       .def("step", &PyBatch::step, "buttons"_a.none(), "observations"_a.none(), "rewards"_a.none() = nb::none(),
            "variables"_a.none() = nb::none(), "ram"_a.none() = nb::none(),
            "One agent step in every lane. buttons: uint8 (lanes,); observations: uint8 (lanes, stack, height, width), "
-           "shifted by one picture; rewards: float32 (lanes,), in pixels of new ground; variables: int32 (lanes, "
+           "shifted by one picture; rewards: float32 (lanes,), in the reward's own unit; variables: int32 (lanes, "
            "len(VARIABLES)); ram: uint8 (lanes, 2048).")
       .def("run", &PyBatch::run, "buttons"_a.none(), "frames"_a, "observations"_a.none() = nb::none(),
            "variables"_a.none() = nb::none(), "ram"_a.none() = nb::none(),
@@ -372,4 +375,8 @@ NB_MODULE(_core, module) {
   nb::list variables;
   for (const std::string_view name : kVariables) variables.append(nb::str(name.data(), name.size()));
   module.attr("VARIABLES") = nb::tuple(variables);
+
+  nb::list rewards;
+  for (const std::string_view name : reward_names()) rewards.append(nb::str(name.data(), name.size()));
+  module.attr("REWARDS") = nb::tuple(rewards);
 }

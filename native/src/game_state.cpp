@@ -15,7 +15,8 @@ namespace {
 static_assert(std::endian::native == std::endian::little, "numbers are stored in the machine's byte order");
 
 constexpr std::uint32_t kMagic = 0x47473341;  // "A3GG"
-constexpr std::uint32_t kVersion = 1;
+constexpr std::uint32_t kVersion = 2;         // version 1 had no index of the reward: it was a3g, the first one
+constexpr std::int64_t kAnyNumber = 0xFFFFFFFF;
 
 void append(std::vector<std::uint8_t>& bytes, const void* data, std::size_t size) {
   const auto* from = static_cast<const std::uint8_t*>(data);
@@ -24,6 +25,7 @@ void append(std::vector<std::uint8_t>& bytes, const void* data, std::size_t size
 
 // Every number takes four bytes.
 struct Writer {
+  static constexpr std::int64_t kLeast = -0x7FFFFFFF, kMost = 0x7FFFFFFF, kAny = kAnyNumber;
   std::vector<std::uint8_t> bytes;
 
   template <typename T>
@@ -40,6 +42,7 @@ struct Writer {
 };
 
 struct Reader {
+  static constexpr std::int64_t kLeast = -0x7FFFFFFF, kMost = 0x7FFFFFFF, kAny = kAnyNumber;
   std::span<const std::uint8_t> bytes;
   bool valid = true;
 
@@ -72,27 +75,16 @@ struct Reader {
 
 template <typename Archive>
 void GameState::fields(Lane& lane, Episode& episode, Archive&& archive) {
-  constexpr std::int64_t kFar = 0x7FFFFFFF, kAny = 0xFFFFFFFF;
   archive(lane.frames_, 0, 3);
   for (std::uint8_t& buttons : lane.buttons_) archive(buttons, 0, 0xFF);
   for (Stage* stage : {&episode.stage_, &episode.attempted_}) {
     archive(stage->world, 0, 0x100);
     archive(stage->stage, 0, 0x100);
   }
-  archive(episode.time_per_stage_, -kFar, kFar);
-  archive(episode.clock_at_start_, -kFar, kFar);
-  ForwardReward& reward = episode.reward_;
-  archive(reward.progress_, -kFar, kFar);
-  archive.list(reward.furthest_, [&](ForwardReward::Furthest& each) {
-    archive(each.area, 0, kAny);
-    archive(each.x, -kFar, kFar);
-  });
-  archive.list(reward.paid_, [&](ForwardReward::Checkpoint& each) {
-    archive(each.area, 0, kAny);
-    archive(each.page, 0, 0xFF);
-  });
-  archive(reward.maze_.ahead, 0, 1);
-  for (int* number : {&reward.maze_.right_turns, &reward.maze_.turns, &reward.maze_.x}) archive(*number, -kFar, kFar);
+  archive(episode.time_per_stage_, archive.kLeast, archive.kMost);
+  archive(episode.clock_at_start_, archive.kLeast, archive.kMost);
+  episode.progress_.fields(archive);
+  std::visit([&archive](auto& reward) { reward.fields(archive); }, episode.reward_);
 }
 
 std::vector<std::uint8_t> GameState::save(const Lane& lane, const Episode& episode, const Cartridge& cartridge) {
@@ -100,6 +92,8 @@ std::vector<std::uint8_t> GameState::save(const Lane& lane, const Episode& episo
   std::uint32_t magic = kMagic, version = kVersion;
   writer(magic);
   writer(version);
+  std::size_t reward = episode.reward_.index();
+  writer(reward);
   for (const Machine* machine : {&lane.machine_, &lane.before_[0], &lane.before_[1]}) {
     const std::vector<std::uint8_t> state = StateFile::save(*machine, cartridge);
     append(writer.bytes, state.data(), state.size());
@@ -112,32 +106,39 @@ std::vector<std::uint8_t> GameState::save(const Lane& lane, const Episode& episo
 
 void GameState::load(Lane& lane, Episode& episode, const Cartridge& cartridge, std::span<const std::uint8_t> bytes) {
   const auto refuse = [](const std::string& sentence) { throw std::invalid_argument(sentence); };
-  constexpr std::int64_t kAny = 0xFFFFFFFF;
   std::uint32_t magic = 0, version = 0, sum = 0;
   Reader reader{bytes};
-  reader(magic, 0, kAny);
+  reader(magic, 0, kAnyNumber);
   if (magic != kMagic) refuse("this is no game of a3g_native");
-  reader(version, 0, kAny);
-  if (reader.valid && version != kVersion)
-    refuse("this game has version " + std::to_string(version) + ": version " + std::to_string(kVersion) + " is expected");
+  reader(version, 0, kAnyNumber);
+  if (reader.valid && (version < 1 || version > kVersion))
+    refuse("this game has version " + std::to_string(version) + ": version 1 to " + std::to_string(kVersion) + " is expected");
+  std::size_t reward = 0;
+  if (version >= 2) reader(reward, 0, kAnyNumber);
   const std::size_t size = StateFile::save(Machine(cartridge), cartridge).size();
   if (reader.bytes.size() < 3 * size + sizeof sum) refuse("this game is damaged: it is too short");
   std::memcpy(&sum, bytes.data() + bytes.size() - sizeof sum, sizeof sum);
   if (sum != crc32(bytes.first(bytes.size() - sizeof sum)))
     refuse("this game is damaged: its " + std::to_string(bytes.size()) + " bytes do not agree with their checksum");
+  if (reward != episode.reward_.index()) {
+    const std::vector<std::string_view> names = reward_names();
+    const std::string found(reward < names.size() ? names[reward] : "unknown");
+    refuse("this game was played for the reward " + found + ": " + std::string(names[episode.reward_.index()]) +
+           " is expected");
+  }
   Lane loaded(cartridge);
-  Episode account;
+  Episode loaded_episode = episode;
   for (Machine* machine : {&loaded.machine_, &loaded.before_[0], &loaded.before_[1]}) {
     StateFile::load(*machine, cartridge, reader.bytes.first(size));
     reader.bytes = reader.bytes.subspan(size);
   }
-  fields(loaded, account, reader);
+  fields(loaded, loaded_episode, reader);
   if (!reader.valid || reader.bytes.size() != sizeof sum)
     refuse("this game is damaged: the state of its episode makes no sense");
   loaded.frame_buffers_ = lane.frame_buffers_;
   loaded.part_ = lane.part_;
   lane = loaded;
-  episode = std::move(account);
+  episode = std::move(loaded_episode);
 }
 
 }  // namespace a3g

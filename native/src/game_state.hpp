@@ -15,7 +15,7 @@ struct GameState {
   static std::vector<std::uint8_t> save(const Lane& lane, const Episode& episode, const Cartridge& cartridge);
 
   // Throws std::invalid_argument with a sentence, and leaves both as they were, if the bytes are damaged, of
-  // another version or of another cartridge.
+  // another version, of another cartridge or of another reward than the episode's.
   static void load(Lane& lane, Episode& episode, const Cartridge& cartridge, std::span<const std::uint8_t> bytes);
 
  private:

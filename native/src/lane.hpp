@@ -6,10 +6,9 @@
 #include <vector>
 
 #include "machine.hpp"
+#include "memory.hpp"
 
 namespace a3g {
-
-using Ram = std::array<std::uint8_t, 0x800>;
 
 // The memory in which a thread draws: the pixels of the last two frames, and the sprites of each line.
 struct FrameBuffers {

@@ -1,65 +1,32 @@
-// The rules of an episode and its reward, as in a3g/game/rules.py, rewards.py and memory.py. Those files are
-// the reference and explain each rule; tests/test_native_vector.py compares the two.
+// The rules of an episode, as in a3g/game/rules.py. That file is the reference and explains each rule;
+// tests/test_native_vector.py compares the two.
 #pragma once
 
 #include <array>
 #include <cstdint>
 #include <string_view>
-#include <vector>
+#include <utility>
 
 #include "lane.hpp"
+#include "memory.hpp"
+#include "progress.hpp"
+#include "rewards.hpp"
 
 namespace a3g {
-
-// A world and a stage in it, both counted from 1; {0, 0} is none.
-struct Stage {
-  int world = 0, stage = 0;
-  bool operator==(const Stage&) const = default;
-};
 
 enum class Outcome : int { none, cleared, died, warped, timeout };
 
 struct StepResult {
-  float reward = 0;  // in pixels of new ground
+  float reward = 0;  // in the unit of the episode's reward
   Outcome outcome = Outcome::none;
   bool game_over = false;
-};
-
-// Pays for ground never covered before, and for right turns in mazes.
-class ForwardReward {
- public:
-  void begin(const Ram& ram);
-  float step(const Ram& ram);
-  int progress() const { return progress_; }
-
- private:
-  friend struct GameState;
-
-  struct Furthest {
-    std::uint32_t area;
-    int x;
-  };
-  struct Checkpoint {
-    std::uint32_t area;
-    int page;
-    bool operator==(const Checkpoint&) const = default;
-  };
-  struct Maze {
-    bool ahead = false;
-    int right_turns = 0, turns = 0, x = 0;
-  };
-  static Maze maze(const Ram& ram);
-  float right_turn(const Ram& ram, std::uint32_t area, int x);
-
-  int progress_ = 0;
-  std::vector<Furthest> furthest_;
-  std::vector<Checkpoint> paid_;
-  Maze maze_;
 };
 
 // One attempt at a stage, or at the whole game with its lives.
 class Episode {
  public:
+  explicit Episode(Reward reward) : reward_(std::move(reward)) {}
+
   // Begins with the lane's game as it is now. stage {0, 0}: the whole game.
   void begin(const Lane& lane, Stage stage, int time_per_stage);
 
@@ -70,20 +37,24 @@ class Episode {
   StepResult step(Lane& lane, std::uint8_t buttons, int frames, int shown);
 
   Stage attempted() const { return attempted_; }
-  int progress() const { return reward_.progress(); }
+  int progress() const { return progress_.pixels(); }
 
  private:
   friend struct GameState;
 
   void begin_attempt(const Ram& ram);
-  StepResult lose_life(Lane& lane, Outcome outcome);
-  StepResult finish_stage(Lane& lane, Stage now);
+  template <typename Kind>
+  StepResult step_for(Kind& reward, Lane& lane, std::uint8_t buttons, int frames, int shown);
+  // Both return `reward` with the rest of the result.
+  StepResult lose_life(Lane& lane, float reward, Outcome outcome);
+  StepResult finish_stage(Lane& lane, float reward, Stage now);
   void run_out(Lane& lane, bool ignore_death, bool ignore_end);
 
   Stage stage_, attempted_;
   int time_per_stage_ = 0;
   int clock_at_start_ = 0;
-  ForwardReward reward_;
+  Progress progress_;
+  Reward reward_;
 };
 
 // The game variables of gym-super-mario-bros, then five of this project, in this order.
