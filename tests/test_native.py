@@ -313,7 +313,6 @@ def test_rules_rewards_and_observations_equal_the_python_rules(
             seen.append(np.ascontiguousarray(console.grey()[15:215, 43:243]))
             del seen[:-2]
 
-        look(emulator)
         episode = Episode(emulator.ram(), None if whole_game else stage, time_per_stage, look, reward)
         action = hurry if always is None else always
         for _ in range(120):
