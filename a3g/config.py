@@ -171,7 +171,7 @@ class TrainConfig:
         check_ranges(self)
         check_ranges(self.options)
         self.options.check(self.lanes)
-        require(self.reward in REWARD_NAMES, "reward", self.reward, f"one of {', '.join(REWARD_NAMES)}")
+        require(self.reward in REWARD_NAMES, "reward", f"{self.reward:.50}", f"one of {', '.join(REWARD_NAMES)}")
         gpus = " ".join(map(str, self.gpu_ids)) or "nothing"
         require(min(self.gpu_ids, default=-2) >= -1, "gpu_ids", gpus, "GPU numbers, or -1 for the CPU")
         if self.train_stages and parse_env_id(self.env) is not None:

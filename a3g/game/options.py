@@ -81,7 +81,7 @@ class GameOptions:
 
     def __post_init__(self) -> None:
         if self.reward not in REWARDS:
-            raise UserError(f"Unknown reward {self.reward!r}: choose one of {', '.join(REWARD_NAMES)}.")
+            raise UserError(f"Unknown reward {self.reward!r:.50}: choose one of {', '.join(REWARD_NAMES)}.")
         if self.actions not in ACTION_SETS:
             raise UserError(f"Unknown action set {self.actions!r}: choose one of {', '.join(ACTION_SETS)}.")
         for name in ("skip_rate", "stack", "height", "width", "time_per_stage", "max_episode_length"):
