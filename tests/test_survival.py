@@ -123,7 +123,8 @@ class Team:
             return process
 
         child = Child("a3g train 0", start, HeartbeatMonitor(self.heartbeats, 0), self.work, on_death=lambda process: excused)
-        self.supervisor = Supervisor([child], heartbeat_timeout=5.0)
+        self.restarts = 0
+        self.supervisor = Supervisor([child], heartbeat_timeout=5.0, on_restart=self._count_restart)
         self.supervisor.start(self.now)
 
     def work(self) -> int:
@@ -132,6 +133,9 @@ class Team:
     @property
     def child(self) -> Child:
         return self.supervisor.children[0]
+
+    def _count_restart(self) -> None:
+        self.restarts += 1
 
     def live_until_death(self, seconds: float) -> str | None:
         """Let the child live so long and die."""
@@ -162,7 +166,7 @@ def test_a_child_that_dies_before_it_has_done_anything_ends_the_run_soon() -> No
     assert team.live_until_death(1.0) == (
         "a3g train 0 died 3 times in a row; the last time it died by exit code 17 (see its output above)"
     )
-    assert team.supervisor.restarts == MAX_DEATHS_WITHOUT_WORK - 1
+    assert team.restarts == MAX_DEATHS_WITHOUT_WORK - 1
 
 
 def test_a_child_that_works_and_dies_is_started_again_later_and_later() -> None:
@@ -529,7 +533,7 @@ def test_why_a_single_workers_games_were_not_saved_is_said(office: Office) -> No
     before = process.rlimit(psutil.RLIMIT_FSIZE)
     process.rlimit(psutil.RLIMIT_FSIZE, (100, before[1]))
     try:
-        office.run.counters.heartbeats.beat(0)  # it plays again
+        office.run.shared.control.heartbeats.beat(0)  # it plays again
         office.finish()
     finally:
         process.rlimit(psutil.RLIMIT_FSIZE, before)
