@@ -7,6 +7,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from torch import multiprocessing
 
@@ -30,7 +31,8 @@ def test_stopped_while_its_processes_start_a_run_ends_quietly_and_keeps_its_game
     command = arguments(tmp_path, "--run-name", "run", "--workers", "1", "--resume", "auto")
     start([*command, "--total-steps", "64"]).finish(0)
     again = start([*command, "--total-steps", "1000000"])
-    again.wait_for(lambda: any("spawn" in title or "a3g" in title for title in again.children()))
+    launcher = psutil.Process(again.process.pid)  # what the fork server has forked is a child of the launcher's child
+    again.wait_for(lambda: any(child.ppid() != launcher.pid for child in launcher.children(recursive=True)))
     for _ in range(2):  # an impatient second Ctrl-C changes nothing
         again.process.send_signal(signal.SIGINT)
     out, err = again.finish(128 + signal.SIGINT)
