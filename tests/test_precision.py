@@ -24,7 +24,7 @@ def test_an_arithmetic_asked_for_is_taken(name: str, expected: torch.dtype) -> N
 def test_auto_computes_in_float32_where_bfloat16_instructions_are_missing_or_not_used() -> None:
     """Regression: only the processor was asked, so that bfloat16 was computed in software, several times slower."""
     program = (
-        "import torch; from a3g.learning.precision import resolve_precision;"
+        "import torch; from a3g.accelerator.precision import resolve_precision;"
         "print(resolve_precision('auto', torch.device('cpu')))"
     )
     environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import json
+import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -67,6 +69,8 @@ def evaluate(config: EvalConfig) -> int:
         with looking_into(path):
             if path.is_dir():
                 raise UserError(f"Can't write the results to {path}: it is a folder.")
+            if not os.access(path if path.exists() and not path.is_file() else path.parent, os.W_OK):
+                raise UserError(f"Can't write the results to {path}: {os.strerror(errno.EACCES)}.")
     # A table has no place in between the results that a program reads.
     console = Console(stderr=any(standard_stream(path) == 1 for path in json_paths))
     results: dict[int, EpisodeResult] = {}
