@@ -11,7 +11,9 @@ import multiprocessing
 import os
 import signal
 import sys
-from multiprocessing import forkserver, resource_tracker
+from collections.abc import Iterator
+from multiprocessing import forkserver, resource_tracker, util
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -23,6 +25,7 @@ TITLE = "a3g fork server"
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 # In the command line of a server that is still importing.
 _STARTING = "multiprocessing.forkserver import main"
+_SHARED_MEMORY = Path("/dev/shm")
 _IS_USED = sys.platform == "linux"  # elsewhere it could not be told to end with the launcher
 
 
@@ -39,7 +42,7 @@ def start_fork_server() -> None:
     # Children inherit what is blocked, until they are ready for signals: only the launcher decides what those mean.
     unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     try:
-        with _environment(PYTHONPATH=os.pathsep.join(filter(None, sys.path)), **ONE_THREAD):
+        with _environment(PYTHONPATH=os.pathsep.join(filter(None, sys.path)), **ONE_THREAD), _socket_that_goes_with_us():
             forkserver.ensure_running()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
@@ -74,6 +77,41 @@ def start_process(process: multiprocessing.process.BaseProcess) -> None:
         raise OSError("the fork server ended") from error
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
+
+
+@contextlib.contextmanager
+def _socket_that_goes_with_us() -> Iterator[None]:
+    """Let the socket of a server that is started meanwhile lie where it is removed even if this process is killed.
+
+    By default it lies in a folder under /tmp, which stays when this process is killed. What lies in /dev/shm can be made known
+    to `multiprocessing`'s resource tracker, a process of its own, which removes it then.
+    """
+    if not os.access(_SHARED_MEMORY, os.W_OK):
+        yield
+        return
+    settings: dict[str, Any] = multiprocessing.process.current_process()._config  # type: ignore[attr-defined]
+    folder, before = settings.get("tempdir"), _socket()
+    settings["tempdir"] = str(_SHARED_MEMORY)
+    try:
+        yield
+    finally:
+        settings["tempdir"] = folder
+    socket = _socket()
+    if socket is not None and socket != before:
+        resource_tracker.register(f"/{socket.name}", "shared_memory")
+        util.Finalize(None, _remove, args=(socket, os.getpid()), exitpriority=0)
+
+
+def _socket() -> Path | None:
+    """The server's socket, if it lies in shared memory."""
+    address = forkserver._forkserver._forkserver_address  # type: ignore[attr-defined]
+    return Path(address) if address and Path(address).parent == _SHARED_MEMORY else None
+
+
+def _remove(socket: Path, owner: int) -> None:
+    if os.getpid() == owner:
+        socket.unlink(missing_ok=True)
+        resource_tracker.unregister(f"/{socket.name}", "shared_memory")
 
 
 @contextlib.contextmanager
