@@ -273,7 +273,7 @@ def test_recorded_updates_are_the_plain_ones(device: torch.device, options: dict
             for metrics in algorithm.updates(rollout):
                 results.append((*map(torch.tensor, metrics.values()), algorithm.flat.gradients.clone()))
                 algorithm.flat.parameters.sub_(0.01 * algorithm.flat.gradients)
-        assert len(found) == len(expected) == (1 if recorded.config.loss == "a3c" else 4)
+        assert len(found) == len(expected) == (1 if recorded.config.algorithm == "a3c" else 4)
         for one, other in zip(found, expected, strict=True):
             torch.testing.assert_close(one[:-1], other[:-1], rtol=tolerance, atol=tolerance)
             distance = (one[-1] - other[-1]).norm() / other[-1].norm()
@@ -300,7 +300,7 @@ def test_nothing_that_is_recorded_asks_the_cpu(lstm: bool, precision: str) -> No
         collector._groups[0]._value_next_states()
     envs[0].close()
     for loss in ("a3c", "ppo"):
-        settings = {**SMALL, "loss": loss, "lstm": lstm, "precision": precision, "max_grad_norm": 0.5}
+        settings = {**SMALL, "algorithm": loss, "lstm": lstm, "precision": precision, "max_grad_norm": 0.5}
         algorithm = make_small(TrainConfig().with_values(settings))  # type: ignore[arg-type]
         rollout = make_rollout(algorithm)
         values = torch.cat((rollout.columns["values"], rollout.next_values[None]))

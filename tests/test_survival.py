@@ -662,8 +662,13 @@ def test_a_run_lives_through_stopped_and_terminated_processes_damage_and_a_lost_
     run.wait_for(lambda: len(read_curve(folder, "train/updates")) > points)
 
     # A folder that is gone, with something else in its place.
-    folder.rename(tmp_path / "taken")
-    folder.write_text("in the way")
+    for attempt in range(100):
+        folder.rename(tmp_path / f"taken{attempt}")
+        try:
+            folder.write_text("in the way")
+            break
+        except IsADirectoryError:  # the run has made the folder again already
+            continue
     time.sleep(3.0)
     folder.unlink()
     run.wait_for(lambda: folder.is_dir() and checkpoints_in(folder))
