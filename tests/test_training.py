@@ -420,7 +420,8 @@ def test_a_signal_to_the_whole_group_restarts_nobody(tmp_path: Path, start: Star
 
 
 def test_a_worker_that_keeps_dying_ends_the_run_with_a_reason(tmp_path: Path, start: Start) -> None:
-    run = start(arguments(tmp_path, "--run-name", "run", "--workers", "1"))
+    # Rollouts so long that no worker finishes one before it is killed.
+    run = start(arguments(tmp_path, "--run-name", "run", "--workers", "1", "--num-steps", "2000"))
     for _ in range(3):
         victim = run.wait_for(lambda: run.children().get("a3g train 0"))
         victim.kill()
