@@ -37,7 +37,7 @@ POLL_SECONDS = 0.2
 URGENT_POLL_SECONDS = 0.002
 # How many updates were left out is said this often at most; they are counted all the time.
 SKIPPED_SECONDS = 60.0
-# The tester gives way to the workers and may get next to nothing of a busy machine: it may be silent for longer.
+# On a busy machine one step of the tester's many games takes long: it may be silent for longer.
 TESTER_TIMEOUT_FACTOR = 5.0
 
 

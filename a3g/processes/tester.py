@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import os
 import signal
 import sys
 import time
@@ -33,9 +32,6 @@ from a3g.runs.paths import BEST_NAME, SCORECARD_NAME
 from a3g.runs.scores import EpisodeResult, GameSettings, Score, score_episodes
 from a3g.runs.weights import load_weights, save_weights, weights_path
 
-# As the workers: at niceness 10, beside two workers on two cores, the tester gets a tenth of a core, and a test of 20
-# episodes takes minutes. The work of a test is the same, so that all it costs the workers is that they pay sooner.
-NICENESS = 0
 # Best weights that could not be saved are tried again this soon.
 SAVE_AGAIN_SECONDS = 10.0
 # The branch of the run's seed from which all episodes of the tester are seeded; the workers' seeds are in no branch of it.
@@ -52,7 +48,6 @@ class _Phase(IntEnum):
 def run_tester(config: TrainConfig, shared: SharedRun, folder: Path) -> None:
     """Entry point of the test process; runs until the launcher says stop, or a signal."""
     device = prepare_process("a3g test", config.gpu_ids[0])
-    os.nice(NICENESS)
     tester = Tester(config, shared, folder, device)
     signal.signal(signal.SIGTERM, lambda *_: tester.leave())
     tester.run()
