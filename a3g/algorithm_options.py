@@ -17,8 +17,8 @@ from a3g.ranges import require
 class AlgorithmOptions:
     """What the options of every algorithm are derived from. Each field is a flag, its docstring the flag's help."""
 
-    def check(self, lanes: int) -> None:
-        """See that the options make sense for workers with so many lanes; numbers are in their ranges already.
+    def check(self, lanes: int, lstm: bool) -> None:
+        """See that the options make sense for workers with so many lanes and such a network; numbers are in their ranges.
 
         Raises:
             UserError: if they don't.
@@ -55,8 +55,12 @@ class PPOOptions(ActorCriticOptions):
     """ppo: updates per pass, each on a share of the lanes."""
     clip: float = 0.2
     """ppo: how far a probability ratio may move from 1 before it stops paying."""
+    learn_share: float = 1.0
+    """ppo: share of a rollout's steps that a pass learns from, drawn the more the larger their advantages are; below 1 it
+    needs --no-lstm."""
 
-    def check(self, lanes: int) -> None:
+    def check(self, lanes: int, lstm: bool) -> None:
+        require(not lstm or self.learn_share == 1.0, "learn_share", self.learn_share, "1 with an LSTM: add --no-lstm")
         require(lanes % self.minibatches == 0, "lanes", lanes, f"a multiple of --minibatches ({self.minibatches})")
 
 

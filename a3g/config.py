@@ -61,6 +61,17 @@ class TrainConfig:
     """Episodes start after 0 to this many frames without buttons."""
     sticky_actions: float = 0.0
     """Chance that an agent step repeats the last action instead of the chosen one."""
+    sticky_actions_max: float = 0.0
+    """Each training episode draws its own such chance, from --sticky-actions to this; 0: all have --sticky-actions."""
+    starts: Literal["stage", "demonstrations"] = "stage"
+    """Where training episodes begin: at the start of a stage, or also along demonstrations, the nearer to the start the more
+    is mastered (needs the native engine)."""
+    demos_dir: Path = Path("trained_models/demos")
+    """Folder of the demonstrations, which `explore` finds."""
+    retry_share: float = 0.0
+    """Chance that an episode begins 8 to 48 agent steps before the death of its lane's last one (needs the native engine)."""
+    stage_sampling: Literal["uniform", "adaptive"] = "uniform"
+    """adaptive: every worker plays all stages asked for, the least cleared ones most; uniform: all alike."""
     time_per_stage: Annotated[int, _short("-tps")] = 300
     """Units of the game's clock (24 frames each) allowed for a stage."""
     max_episode_length: Annotated[int, _short("-mel")] = 100_000
@@ -170,7 +181,7 @@ class TrainConfig:
         object.__setattr__(self, "options", converted(self.options, options_class(self.algorithm)))
         check_ranges(self)
         check_ranges(self.options)
-        self.options.check(self.lanes)
+        self.options.check(self.lanes, self.lstm)
         require(self.reward in REWARD_NAMES, "reward", f"{self.reward:.50}", f"one of {', '.join(REWARD_NAMES)}")
         gpus = " ".join(map(str, self.gpu_ids)) or "nothing"
         require(min(self.gpu_ids, default=-2) >= -1, "gpu_ids", gpus, "GPU numbers, or -1 for the CPU")
@@ -221,6 +232,10 @@ class TrainConfig:
         """The stages that the tester plays: the one trained, or all 32."""
         stage = parse_env_id(self.env)
         return STAGES if stage is None else (stage,)
+
+    def single_stages(self) -> tuple[Stage, ...]:
+        """The stages that a curriculum chooses from: the one of `env`, or all 32."""
+        return self.test_stages()
 
     def worker_stages(self, worker: int) -> tuple[Stage | None, ...]:
         """What worker number `worker` plays: what `env` says, or its share of the stages; None is the whole game."""

@@ -53,6 +53,8 @@ RANGES: dict[str, Range] = {
     "stack": Range(1, 64),
     "noop_max": Range(0, 3_600),  # a minute; the game's clock would end an episode after at most four
     "sticky_actions": Range(0, 1, below_high=True, words="a chance from 0 up to, not including, 1"),
+    "sticky_actions_max": Range(0, 1, below_high=True, words="a chance from 0 up to, not including, 1"),
+    "retry_share": _SHARE,
     "time_per_stage": _CLOCK,
     "max_episode_length": _STEPS,
     # -- who plays
@@ -72,6 +74,7 @@ RANGES: dict[str, Range] = {
     "epochs": Range(1, 1_000),
     "minibatches": Range(1, 4_096),
     "clip": Range(0, 1_000, above_low=True),
+    "learn_share": Range(0, 1, above_low=True, words="more than 0 and at most 1"),
     # -- testing
     "test_episodes": Range(1, 10_000),
     "clear_rate": Range(0, 1, above_low=True, words="more than 0 and at most 1"),

@@ -13,7 +13,7 @@ import environment
 from a3g.algorithms import make_algorithm
 from a3g.algorithms.a3c import A3C, actor_critic_loss
 from a3g.algorithms.actor_critic import LossParts
-from a3g.algorithms.ppo import ppo_loss
+from a3g.algorithms.ppo import draw_steps, ppo_loss
 from a3g.config import TrainConfig
 from a3g.experience.advantages import gae
 from a3g.experience.collector import Collector
@@ -90,6 +90,39 @@ def test_clipped_objective_updates_are_passes_over_shares_of_the_lanes(lstm: boo
         algorithm.flat.parameters.sub_(0.01 * gradients)  # as the worker does: the next update starts from other weights
         updates += 1
     assert updates == 6
+
+
+def test_updates_on_chosen_steps_have_the_gradients_of_those_steps_with_their_weights() -> None:
+    settings = config(algorithm="ppo", epochs=1, minibatches=2, lstm=False, learn_share=0.5)
+    algorithm = make_small(settings)
+    rollout = make_rollout(algorithm)
+    before = torch.cat((rollout.columns["values"], rollout.next_values[None]))
+    advantages = gae(rollout.rewards, before, rollout.dones, settings.gamma, settings.options.tau)
+    returns = (advantages + before[:-1]).flatten()
+    sizes = advantages.flatten().abs() + advantages.abs().mean()
+    torch.manual_seed(7)
+    state = torch.get_rng_state()
+    torch.set_rng_state(state)
+    chosen = draw_steps(sizes.mean() / sizes, 60)
+    torch.set_rng_state(state)
+    next(algorithm.updates(rollout))
+
+    weights = (sizes.mean() / sizes)[chosen]
+    model = algorithm.model
+    observations = rollout.observations.flatten(0, 1)[chosen]
+    logits, values, _ = model(observations[None], model.initial_state(60), torch.zeros(1, 60, dtype=torch.bool))
+    kept = advantages.flatten()[chosen]
+    mean = (weights * kept).mean()
+    normalised = (kept - mean) / (weights * (kept - mean).square()).mean().sqrt()
+    log_probs = logits[0].log_softmax(-1)
+    actions = rollout.actions.flatten()[chosen]
+    ratio = (log_probs.gather(1, actions[:, None])[:, 0] - rollout.columns["log_probs"].flatten()[chosen]).exp()
+    gain = torch.minimum(ratio * normalised, ratio.clamp(0.8, 1.2) * normalised)
+    entropy = -(log_probs.exp() * log_probs).sum(-1)
+    errors = 0.5 * (returns[chosen] - values[0]).square()
+    loss = (weights * (-gain + settings.options.value_coef * errors - settings.options.entropy_coef * entropy)).mean()
+    for parameter, gradient in zip(model.parameters(), torch.autograd.grad(loss, list(model.parameters())), strict=True):
+        torch.testing.assert_close(parameter.grad, gradient, rtol=1e-3, atol=1e-4)
 
 
 def play(settings: TrainConfig, num_rollouts: int) -> Any:

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from a3g.algorithms.a3c import actor_critic_loss
-from a3g.algorithms.ppo import ppo_loss
+from a3g.algorithms.actor_critic import Batch
+from a3g.algorithms.ppo import draw_steps, ppo_loss, weighted_by_advantage
 from a3g.experience.advantages import gae
 
 T, LANES, ACTIONS = 7, 3, 5
@@ -246,3 +247,21 @@ def test_only_the_total_carries_gradients() -> None:
     logits, values, actions, advantages, returns = random_batch(8)
     parts = actor_critic_loss(logits, values, actions, advantages, returns, 0.5, 0.01)
     assert [part.requires_grad for part in parts] == [True, False, False, False]
+
+
+def test_steps_are_drawn_by_the_size_of_their_advantages_and_the_loss_keeps_its_expectation() -> None:
+    """Against the plain mean over all steps of a quantity that has nothing to do with the advantages."""
+    random = torch.Generator().manual_seed(0)
+    number = 500
+    advantages = torch.randn(number, generator=random) ** 3
+    nothing = torch.zeros(1, number)
+    batch = Batch(nothing, torch.zeros(2, number, 0), nothing, nothing, nothing, advantages[None], nothing, nothing)
+    weights = weighted_by_advantage(batch).weights[0]
+    quantity = torch.randn(number, generator=random) + 3 * (advantages > 1)
+    torch.manual_seed(1)
+    draws = [draw_steps(weights, 100) for _ in range(400)]
+    means = torch.stack([(weights[drawn] * quantity[drawn]).mean() for drawn in draws])
+    assert float(means.mean()) == pytest.approx(float(quantity.mean()), abs=4 * float(means.std()) / 20)
+    counts = torch.bincount(torch.cat(draws), minlength=number)
+    expected = (advantages.abs() + advantages.abs().mean()) / (2 * advantages.abs().mean()) / number * 40_000
+    torch.testing.assert_close(counts.double(), expected.double(), rtol=0.4, atol=12.0)

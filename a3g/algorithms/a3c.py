@@ -71,7 +71,7 @@ class A3C(ActorCriticAlgorithm):
         yield from super().updates(rollout)
         self._features.clear()  # frees the memory of this graph before the next grows
 
-    def _batches(self) -> Iterator[Tensor]:
+    def _batches(self, whole: Batch) -> Iterator[Tensor]:
         yield torch.arange(self.config.lanes, device=self.device)
 
     def _loss(self, logits: Tensor, values: Tensor, batch: Batch) -> LossParts:

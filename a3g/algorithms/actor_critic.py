@@ -44,9 +44,17 @@ class Batch(NamedTuple):
     """float32 (T, lanes), of the actions under the policy that chose them."""
     advantages: Tensor
     returns: Tensor
+    weights: Tensor
+    """float32 (T, lanes), of the steps in the loss; 1 on average."""
 
     def take(self, lanes: Tensor) -> Batch:
         return Batch(*(tensor.index_select(1, lanes) for tensor in self))
+
+    def in_one_step(self) -> Batch:
+        """Each step as a lane of its own, (1, T x lanes) of them: for networks without memory."""
+        steps = self.actions.numel()
+        flat = (tensor.flatten(0, 1)[None] for tensor in self._replace(initial_state=self.actions))
+        return Batch(*flat)._replace(initial_state=self.initial_state.new_zeros(2, steps, 0))
 
 
 def sample_actions(log_probs: Tensor, random: torch.Generator) -> Tensor:
@@ -122,15 +130,21 @@ class ActorCriticAlgorithm(Algorithm):
             rollout.columns["log_probs"],
             advantages,
             returns,
+            torch.ones_like(returns),
         )
-        for lanes in self._batches():
+        whole = self._arrange(whole)
+        for lanes in self._batches(whole):
             update = self._update(self._prepare(whole, lanes), lanes)
             # In one vector, so that all of it reaches the CPU together.
             _, policy, value, entropy, norm = update.tolist()
             yield {"policy_loss": policy, "value_loss": value, "entropy": entropy, "gradient_norm": norm}
 
+    def _arrange(self, whole: Batch) -> Batch:
+        """A rollout as it is to be dealt out to updates."""
+        return whole
+
     @abstractmethod
-    def _batches(self) -> Iterator[Tensor]:
+    def _batches(self, whole: Batch) -> Iterator[Tensor]:
         """The lanes of each update, int64 on the device."""
 
     def _prepare(self, whole: Batch, lanes: Tensor) -> Batch:

@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from a3g.algorithm_options import PPOOptions
-from a3g.algorithms.actor_critic import ActorCriticAlgorithm, Batch, LossParts
+from a3g.algorithms.actor_critic import SAMPLES_PER_PASS, ActorCriticAlgorithm, Batch, LossParts
+from a3g.config import TrainConfig
 
 
 def ppo_loss(
@@ -22,6 +23,7 @@ def ppo_loss(
     clip_range: float,
     value_coef: float,
     entropy_coef: float,
+    weights: Tensor | None = None,
 ) -> LossParts:
     """The clipped objective (Schulman et al. 2017, equations 7 and 9), means over all samples.
 
@@ -35,34 +37,81 @@ def ppo_loss(
         clip_range: epsilon, how far the probability ratio may move before it stops paying.
         value_coef: weight of the value loss, half the squared error.
         entropy_coef: weight of the entropy bonus.
+        weights: float (T, lanes), of the samples; by default 1 each.
     """
+    w = torch.ones_like(values) if weights is None else weights
     log_probs = F.log_softmax(logits, dim=-1)
-    entropy = -(log_probs.exp() * log_probs).sum(-1).mean()
+    entropy = -(log_probs.exp() * log_probs).sum(-1)
+    entropy = (w * entropy).mean()
     chosen = log_probs.gather(-1, actions.unsqueeze(-1)).squeeze(-1)
     ratio = (chosen - old_log_probs).exp()
-    policy_loss = -torch.min(ratio * advantages, ratio.clamp(1 - clip_range, 1 + clip_range) * advantages).mean()
-    value_loss = 0.5 * (returns - values).square().mean()
+    gain = torch.min(ratio * advantages, ratio.clamp(1 - clip_range, 1 + clip_range) * advantages)
+    policy_loss = -(w * gain).mean()
+    value_loss = 0.5 * (w * (returns - values).square()).mean()
     total = policy_loss + value_coef * value_loss - entropy_coef * entropy
     return LossParts(total, policy_loss.detach(), value_loss.detach(), entropy.detach())
 
 
 class PPO(ActorCriticAlgorithm):
-    """Minibatches are whole lanes, so that an LSTM is trained through time."""
+    """Minibatches are whole lanes, so that an LSTM is trained through time, or with `learn_share` chosen single steps."""
 
     options: PPOOptions
     options_class = PPOOptions
 
-    def _batches(self) -> Iterator[Tensor]:
-        """Shares of the lanes in random order, several times."""
-        for _ in range(self.options.epochs):
-            yield from torch.randperm(self.config.lanes, device=self.device).chunk(self.options.minibatches)
+    def __init__(self, config: TrainConfig, device: torch.device) -> None:
+        super().__init__(config, device)
+        self._chooses_steps = self.options.learn_share < 1.0
+        if self._chooses_steps:
+            self._lanes_per_pass = config.lanes * config.num_steps if device.type == "cuda" else SAMPLES_PER_PASS
+
+    def _arrange(self, whole: Batch) -> Batch:
+        return weighted_by_advantage(whole.in_one_step()) if self._chooses_steps else whole
+
+    def _batches(self, whole: Batch) -> Iterator[Tensor]:
+        """Several times shares of the lanes in random order, or steps drawn by their weights."""
+        epochs, minibatches = self.options.epochs, self.options.minibatches
+        for _ in range(epochs):
+            if self._chooses_steps:
+                size = max(1, round(whole.actions.numel() * self.options.learn_share / minibatches))
+                yield from (draw_steps(whole.weights[0], size) for _ in range(minibatches))
+            else:
+                yield from torch.randperm(self.config.lanes, device=self.device).chunk(minibatches)
 
     def _prepare(self, whole: Batch, lanes: Tensor) -> Batch:
         """Advantages with mean 0 and standard deviation 1 over the minibatch."""
-        chosen = whole.advantages[:, lanes]
-        return whole._replace(advantages=(whole.advantages - chosen.mean()) / (chosen.std(correction=0) + 1e-8))
+        chosen, weights = whole.advantages[:, lanes], whole.weights[:, lanes]
+        mean = (weights * chosen).mean()
+        deviation = (weights * (chosen - mean).square()).mean().sqrt()
+        return whole._replace(advantages=(whole.advantages - mean) / (deviation + 1e-8))
 
     def _loss(self, logits: Tensor, values: Tensor, batch: Batch) -> LossParts:
         targets = batch.actions, batch.advantages, batch.returns, batch.log_probs
         coefficients = self.options.clip, self.options.value_coef, self.options.entropy_coef
-        return ppo_loss(logits, values, *targets, *coefficients)
+        return ppo_loss(logits, values, *targets, *coefficients, batch.weights)
+
+
+def weighted_by_advantage(steps: Batch) -> Batch:
+    """Weights with which steps can be drawn by how much they can teach, while the loss keeps its expectation.
+
+    Importance sampling as in Katharopoulos & Fleuret 2018, "Not All Samples Are Created Equal": a step is drawn at a rate in
+    proportion to its advantage's size (the mean size is added, so that each can be drawn), and weighs the inverse.
+
+    Args:
+        steps: a rollout `in_one_step`.
+    """
+    sizes = steps.advantages.abs()
+    rates = sizes + sizes.mean() + 1e-8
+    return steps._replace(weights=rates.mean() / rates)
+
+
+def draw_steps(weights: Tensor, number: int) -> Tensor:
+    """Draw steps at rates inverse to their weights, int64 (number,): evenly spaced points on the sum of the rates.
+
+    Args:
+        weights: float (steps,).
+        number: how many; one step may be drawn several times.
+    """
+    order = torch.randperm(len(weights), device=weights.device)
+    edges = (1.0 / weights[order]).double().cumsum(0)
+    points = (torch.arange(number, device=weights.device) + torch.rand(1, device=weights.device)) * (edges[-1] / number)
+    return order[torch.searchsorted(edges, points).clamp_max(len(weights) - 1)]

@@ -1,4 +1,4 @@
-"""Which collector a worker plays with."""
+"""Which collector a worker plays with, and where its episodes begin."""
 
 from __future__ import annotations
 
@@ -9,11 +9,17 @@ import torch
 from torch import Tensor
 
 from a3g.config import TrainConfig
+from a3g.errors import UserError
 from a3g.experience.collector import Collector
 from a3g.experience.double_buffered_collector import DoubleBufferedCollector
 from a3g.experience.rollout import Policy, Rollout
+from a3g.exploration.curriculum import CurriculumStarts
+from a3g.exploration.demonstrations import Demonstration, load_demonstrations
+from a3g.exploration.retries import RetryStarts
 from a3g.game.emulators import emulator_class, resolve_emulator
 from a3g.game.make import vector_env_parts
+from a3g.game.stages import Stage
+from a3g.game.starts import StartSource, UniformStarts
 from a3g.reporting.phases import PhaseClock
 
 
@@ -40,6 +46,34 @@ def lane_groups(config: TrainConfig, device: torch.device) -> int:
     return 2 if device.type == "cuda" and config.gpu_overlap and can_halve else 1
 
 
+def make_starts(config: TrainConfig, worker: int) -> StartSource:
+    """Where a worker's episodes begin.
+
+    Raises:
+        UserError: if demonstrations are damaged, missing for all stages, or can't be played with this engine.
+    """
+    sticky_actions = (config.sticky_actions, config.sticky_actions_max) if config.sticky_actions_max else None
+    if (config.starts == "demonstrations" or config.retry_share) and resolve_emulator(config.emulator) != "native":
+        raise UserError("--starts demonstrations and --retry-share need the native engine: choose --emulator native.")
+    if config.starts == "stage" and config.stage_sampling == "uniform":
+        starts: StartSource = UniformStarts(config.worker_stages(worker), config.noop_max, config.lanes, sticky_actions)
+    else:
+        adaptive = config.stage_sampling == "adaptive"
+        stages, demonstrations = config.single_stages(), _demonstrations(config)
+        starts = CurriculumStarts(stages, config.game_options(), demonstrations, adaptive, sticky_actions)
+    return RetryStarts(starts, config.retry_share, config.lanes) if config.retry_share else starts
+
+
+def _demonstrations(config: TrainConfig) -> dict[Stage, list[Demonstration]]:
+    """Those along which episodes begin."""
+    if config.starts != "demonstrations":
+        return {}
+    demonstrations = load_demonstrations(config.demos_dir, config.single_stages())
+    if not any(demonstrations.values()):
+        raise UserError(f"There is no demonstration in {config.demos_dir}: find some with `python main.py explore`.")
+    return demonstrations
+
+
 def make_collector(
     config: TrainConfig, worker: int, policy: Policy, seed: int, clock: PhaseClock, on_step: Callable[[], None]
 ) -> AnyCollector:
@@ -52,6 +86,7 @@ def make_collector(
         config.emulator,
         seed,
         copy=False,
+        starts=make_starts(config, worker),
     )
     if policy.device.type == "cpu":
         return Collector(policy, envs[0], config.num_steps, config.gamma, seed, clock, on_step)

@@ -113,7 +113,7 @@ class Lane:
             reward, terminated, truncated
         """
         options = self.options
-        if options.sticky_actions and self.random.random() < options.sticky_actions:
+        if self._sticky_actions and self.random.random() < self._sticky_actions:
             action = self._last_action
         self._last_action = action
         self._attempt, self._progress = str(self.episode.attempted_stage), self.episode.progress
@@ -134,6 +134,12 @@ class Lane:
         if (result.game_over or truncated) and self.start is not None:
             self._starts.episode_ended(self.start, self.outcome, self._progress)
         return result.reward / self._reward_scale, terminated, truncated
+
+    @property
+    def _sticky_actions(self) -> float:
+        """The chance in the episode under way."""
+        own = None if self.start is None else self.start.sticky_actions
+        return self.options.sticky_actions if own is None else own
 
     def info(self) -> dict[str, Any]:
         """gym-super-mario-bros' variables, and what they leave out.

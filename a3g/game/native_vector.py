@@ -6,6 +6,8 @@ environment with `LaneVectorEnv` step by step.
 
 from __future__ import annotations
 
+import itertools
+from collections import deque
 from collections.abc import Sequence
 from typing import Any, Unpack
 
@@ -22,7 +24,7 @@ from a3g.game.rewards import REWARDS
 from a3g.game.rules import Outcome
 from a3g.game.stage_starts import StartStates
 from a3g.game.stages import STAGES, Stage
-from a3g.game.starts import Start
+from a3g.game.starts import Start, TrailFollower
 from a3g.game.vector import MarioVectorEnv, Seed, VectorEnvArguments
 
 _OUTCOMES = np.array([None, *(str(outcome) for outcome in Outcome)], object)
@@ -74,6 +76,8 @@ class NativeVectorEnv(MarioVectorEnv):
         self._stage_starts = StartStates(self._console)
         self._buttons = np.array(ACTION_SETS[options.actions], np.uint8)
         self._last_actions = np.zeros(num_lanes, np.int64)
+        self._sticky_actions = np.zeros(num_lanes)
+        """Each lane's chance, that of its episode."""
         self._rewards = np.zeros(num_lanes, np.float32)
         self._variables = np.zeros((num_lanes, len(a3g_native.VARIABLES)), np.int32)
         self._column = {name: i for i, name in enumerate(a3g_native.VARIABLES)}
@@ -81,6 +85,9 @@ class NativeVectorEnv(MarioVectorEnv):
         self._attempt_steps = np.zeros(num_lanes, np.int64)
         self._attempt_over = np.zeros(num_lanes, np.bool_)
         self._everyone = np.ones(num_lanes, np.bool_)
+        self._follower = self.starts if isinstance(self.starts, TrailFollower) else None
+        length = 0 if self._follower is None else self._follower.trail_length
+        self._trails: list[deque[bytes]] = [deque(maxlen=length) for _ in range(num_lanes)]
 
     def _step_lanes(
         self, actions: NDArray[np.int64], beginning: NDArray[np.bool_]
@@ -93,10 +100,9 @@ class NativeVectorEnv(MarioVectorEnv):
             (lane, self._batch.save_game(lane), self._observations[lane].copy(), self._variables[lane].copy())
             for lane in np.flatnonzero(beginning).tolist()
         ]
-        if options.sticky_actions:
-            for lane in np.flatnonzero(~beginning).tolist():
-                if self._random[lane].random() < options.sticky_actions:
-                    actions[lane] = self._last_actions[lane]
+        for lane in np.flatnonzero(~beginning & (self._sticky_actions > 0)).tolist():
+            if self._random[lane].random() < self._sticky_actions[lane]:
+                actions[lane] = self._last_actions[lane]
         np.copyto(self._last_actions, actions, where=~beginning)
         self._attempt_steps[self._attempt_over] = 0
         self._episode_steps += ~beginning
@@ -114,6 +120,10 @@ class NativeVectorEnv(MarioVectorEnv):
         truncated = ~terminated & (self._episode_steps >= options.max_episode_length)
         for lane in np.flatnonzero(game_over | truncated).tolist():
             self._report_end(lane)
+        if self._follower is not None:
+            kept_now = ~(beginning | game_over) & (self._episode_steps % self._follower.trail_spacing == 0)
+            for lane in np.flatnonzero(kept_now).tolist():
+                self._trails[lane].append(self._batch.save(lane))
         return rewards, terminated, truncated
 
     def _begin_episode(self, lane: int) -> None:
@@ -130,21 +140,35 @@ class NativeVectorEnv(MarioVectorEnv):
             row[self._column["attempt_stage"]] = row[self._column["stage"]]
             return
         start = self._current_starts[lane] = self.starts.next(self._random[lane], self.first_lane + lane)
+        self._sticky_actions[lane] = self._sticky_of(start)
         state = self._stage_starts.state(start.stage or STAGES[0]) if start.state is None else start.state
         # One frame more, as in `Lane`.
         frames = 1 + start.idle_frames
         self._batch.start(lane, state, start.stage and list(start.stage), frames, self._observations, variables=self._variables)
         self._episode_steps[lane] = 0
+        self._trails[lane].clear()
 
     def _report_end(self, lane: int) -> None:
         start = self._current_starts[lane]
         if start is not None:
             outcome = _OUTCOMES[self._read("outcome")[lane]]
             self.starts.episode_ended(start, outcome and Outcome(outcome), int(self._read("progress")[lane]))
+            if self._follower is not None:
+                trail = tuple(self._trails[lane])
+                self._follower.trail_ended(self.first_lane + lane, start, outcome and Outcome(outcome), trail)
+
+    def _sticky_of(self, start: Start | None) -> float:
+        own = None if start is None else start.sticky_actions
+        return self.options.sticky_actions if own is None else own
 
     def _seed_lane(self, lane: int, seed: Seed) -> None:
         self._random[lane] = np.random.default_rng(seed)
         self._continues_game[lane] = False
+
+    def console(self, lane: int) -> bytes:
+        """A lane's console as it is now, which an episode can begin with, see `Start.state`."""
+        state: bytes = self._batch.save(lane)
+        return state
 
     def _pictures(self) -> tuple[Image, ...]:
         """Those of one frame later: the core keeps no colours, so a copy of each game runs a frame."""
@@ -162,6 +186,8 @@ class NativeVectorEnv(MarioVectorEnv):
         return {
             **{name: getattr(self, f"_{name}").copy() for name in _ARRAYS},
             **pack_values("random", [random.bit_generator.state for random in self._random]),
+            **pack_values("trail_lengths", [len(trail) for trail in self._trails]),
+            **pack_bytes("trails", [state for trail in self._trails for state in trail]),
             **pack_bytes("games", [self._batch.save_game(lane) for lane in range(self.num_envs)]),
         }
 
@@ -175,7 +201,13 @@ class NativeVectorEnv(MarioVectorEnv):
         games = unpack_bytes("games", state)
         for lane in range(self.num_envs):
             self._batch.load_game(lane, games[lane])
+        if "trail_lengths" in state:
+            trails = iter(unpack_bytes("trails", state))
+            for trail, length in zip(self._trails, unpack_values("trail_lengths", state), strict=True):
+                trail.clear()
+                trail.extend(itertools.islice(trails, length))
         self._current_starts = starts
+        self._sticky_actions[:] = [self._sticky_of(start) for start in starts]
 
     def _read(self, variable: str) -> NDArray[np.int32]:
         return self._variables[:, self._column[variable]]
