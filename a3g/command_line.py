@@ -12,6 +12,7 @@ import tyro
 
 from a3g.config import EvalConfig, TrainConfig
 from a3g.errors import UserError
+from a3g.explore_config import ExploreConfig
 from a3g.presets import PRESETS, preset_name
 
 EXIT_CODES = (
@@ -20,7 +21,12 @@ EXIT_CODES = (
 )
 
 
-Config = TypeVar("Config", TrainConfig, EvalConfig)
+EXPLORE_EXIT_CODES = (
+    "Exit codes: 0 every stage has as many demonstrations as wanted; 1 some are missing when the time is up; 2 a mistake in "
+    "the command or in a file, or a file that can't be written; stopped by SIGINT 130, SIGTERM 143, SIGUSR1 138, SIGHUP 129."
+)
+
+Config = TypeVar("Config", TrainConfig, EvalConfig, ExploreConfig)
 
 
 def parse_train(arguments: Sequence[str] | None = None, defaults: TrainConfig | None = None) -> TrainConfig:
@@ -49,6 +55,12 @@ def parse_eval(arguments: Sequence[str] | None = None) -> EvalConfig:
     return _parse(EvalConfig, list(sys.argv[1:] if arguments is None else arguments), None, EvalConfig.__doc__ or "")
 
 
+def parse_explore(arguments: Sequence[str] | None = None) -> ExploreConfig:
+    """The exploration options on the command line; raises as `parse_train`."""
+    description = f"{ExploreConfig.__doc__}\n\n{EXPLORE_EXIT_CODES}"
+    return _parse(ExploreConfig, list(sys.argv[1:] if arguments is None else arguments), None, description)
+
+
 def _parse(kind: type[Config], arguments: list[str], defaults: Config | None, description: str) -> Config:
     options: dict[str, Any] = {} if defaults is None else {"default": defaults}
     _refuse_empty(arguments)
@@ -68,6 +80,7 @@ _PLACES = (
     "-smd",
     "--weights",
     "--json",
+    "--demos-dir",
 )
 
 
