@@ -72,7 +72,7 @@ def explore_command(arguments: Sequence[str], name: str) -> int:
     """
     make_output_patient()
     try:
-        config = parse_explore(arguments)
+        config = parse_explore(arguments, name)
         with contextlib.suppress(OSError):  # tried again when the first process is to be started
             start_fork_server()  # it imports while this process does
         from a3g.processes.exploration import explore  # only now, so that --help is quick

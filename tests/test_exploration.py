@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("a3g_native")
 
 from a3g.exploration.archive import Archive
-from a3g.exploration.demonstrations import Demonstration
+from a3g.exploration.demonstrations import Demonstration, load_demonstrations
 from a3g.exploration.explorer import Explorer, Guide
 from a3g.exploration.games import CLEARED, NO_OUTCOME, Games, replay
 from a3g.exploration.search import MAX_IDLE_FRAMES, SearchOptions, find_further, shorten
@@ -22,6 +22,7 @@ from a3g.game.stage_starts import StartStates
 from a3g.game.stages import Stage
 from a3g.game.starts import Start
 from tests.recordings import AXE_1_4, FLAGPOLE_1_1, MAZE_7_4, PIPES_8_4, PIT_1_1, WRONG_TURN_4_4, actions
+from tests.running import ROOT
 
 CASTLE = Stage(1, 4)
 OPTIONS = SearchOptions(seed=1, sticky_actions=0.25, shortening_steps=4_000)
@@ -283,3 +284,15 @@ def test_a_task_does_what_its_kind_says() -> None:
     shortened = [each.found for each in Task("shorten", CASTLE, 0, found[-1]).run(OPTIONS) if each.found is not None]
     assert all(cost(each.actions) < cost(found[-1].actions) for each in shortened)
     assert all(Verifier().clears(each) for each in (*found, *shortened))
+
+
+# ---- what is shipped -----------------------------------------------------------------------------------
+
+
+def test_shipped_demonstrations_clear_their_stages() -> None:
+    """Of each stage the first one and one more; all of them were verified when they were found."""
+    verifier, random = Verifier(), np.random.default_rng(1)
+    for stage, demonstrations in load_demonstrations(ROOT / "trained_models" / "demos").items():
+        for number, each in enumerate(demonstrations):
+            if number in (0, random.integers(1, 1 + len(demonstrations))):
+                assert verifier.clears(each), f"{stage}, number {number}"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import re
 import signal
 import sys
 from pathlib import Path
@@ -10,13 +12,15 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from rich.console import Console
 
 pytest.importorskip("a3g_native")
 
 from a3g.__main__ import main as a3g
 from a3g.exploration.demonstrations import Demonstration, demonstrations_path, load_demonstrations, save_demonstrations
 from a3g.exploration.verification import Verifier
-from a3g.game.stages import STAGES, Stage
+from a3g.game.stages import Stage
+from a3g.reporting.exploration_display import ExplorationDisplay
 from main import main
 from tests.recordings import AXE_1_4, FLAGPOLE_1_1, PIT_1_1, actions
 from tests.running import ROOT, Start
@@ -127,6 +131,17 @@ def test_a_disk_that_takes_nothing_more_ends_it_in_one_sentence_and_loses_nothin
     assert [path.name for path in (tmp_path / "demos").iterdir()] == ["1-4.safetensors"]
 
 
+def test_two_explorations_do_not_write_into_one_folder(tmp_path: Path, start: Start) -> None:
+    run = start(command(tmp_path, "--stages", "8-4"))
+    run.wait_for(lambda: run.children().get("a3g explore 0"))
+    _, err = start(command(tmp_path, "--stages", "1-1")).finish(2)
+    assert err == f"main.py explore: Another exploration writes into {tmp_path / 'demos'}: wait for it, or choose another " + (
+        "--demos-dir.\n"
+    )
+    run.process.send_signal(signal.SIGINT)
+    run.finish(130)
+
+
 def test_a_file_whose_way_does_not_clear_is_refused_and_kept(tmp_path: Path, start: Start) -> None:
     save_demonstrations(tmp_path / "demos", CASTLE, [recorded(PIT_1_1)])
     kept = demonstrations_path(tmp_path / "demos", CASTLE).read_bytes()
@@ -171,15 +186,25 @@ def test_damaged_files_are_refused_before_anything_is_explored(
     assert said.count("\n") == 1
 
 
-# ---- what is shipped -----------------------------------------------------------------------------------
+# ---- what it shows -------------------------------------------------------------------------------------
 
 
-def test_every_shipped_demonstration_clears_its_stage() -> None:
-    """A sample of each stage; all of them were verified when they were found."""
-    shipped = load_demonstrations(ROOT / "trained_models" / "demos")
-    verifier, random = Verifier(), np.random.default_rng(len(STAGES))
-    for stage, demonstrations in shipped.items():
-        assert len(demonstrations) >= 8, stage
-        assert (demonstrations[0].idle_frames, demonstrations[0].sticky_actions) == (0, 0.0)
-        for each in (demonstrations[0], demonstrations[random.integers(1, len(demonstrations))]):
-            assert verifier.clears(each), stage
+@pytest.mark.parametrize("width", [50, 120])
+def test_a_terminal_shows_bars_and_what_each_process_does(width: int) -> None:
+    output = io.StringIO()
+    console = Console(file=output, force_terminal=True, width=width, height=30)
+    with ExplorationDisplay(32, 256, console) as display:
+        display.update(3, 17, {0: "8-4 exploring (first): 12,000 agent steps, 1,234 px", 1: "waits"})
+        display.say("1-4: cleared in 260 agent steps")
+    shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", output.getvalue())
+    assert "3/32" in shown
+    assert "17/256" in shown
+    assert "8-4" in shown
+    assert "a3g: 1-4: cleared in 260 agent steps" in shown
+
+
+def test_without_a_terminal_it_says_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    with ExplorationDisplay(32, 256) as display:
+        display.update(3, 17, {0: "waits"})
+        display.say("1-4: cleared in 260 agent steps")
+    assert capsys.readouterr().out == "a3g: 1-4: cleared in 260 agent steps\n"

@@ -1,7 +1,7 @@
 """Go-Explore's first phase: return to a cell of the archive, explore from there with random actions, keep what is new.
 
 Ecoffet et al. 2021, "First return, then explore" (https://arxiv.org/abs/2004.12919). With a guide, a known way through the
-stage, half of the explorations follow it from where they are, which finds ways on from states beside it.
+stage, most explorations follow it from where they are, which finds ways on from states beside it.
 """
 
 from __future__ import annotations
@@ -79,6 +79,8 @@ class Explorer:
         """The shortest clearing actions found, executed ones if actions were sticky: (steps,)."""
         self.agent_steps = 0
         """Agent steps played so far in all lanes."""
+        self.furthest = 0
+        """Pixels of new ground in the game that came furthest."""
         weights = np.array(_ACTION_WEIGHTS)
         self._action_sums = np.cumsum(weights / weights.sum())
         lanes = games.lanes
@@ -89,13 +91,6 @@ class Explorer:
         self._cells = np.full(lanes, -1, np.int64)
         # The step of the guide that a lane follows, if any.
         self._following: list[tuple[Guide, int] | None] = [None] * lanes
-
-    @property
-    def furthest(self) -> int:
-        """Pixels of new ground in the game that came furthest."""
-        return self._furthest
-
-    _furthest = 0
 
     def explore(self, agent_steps: int, until_cleared: bool = False) -> None:
         """Explore for so many agent steps (a few more, since all lanes step together), or until a way is found."""
@@ -162,7 +157,7 @@ class Explorer:
         looked_at = (cells != self._cells) & ~ended
         self._cells = cells
         if looked_at.any():
-            self._furthest = max(self._furthest, int(games.progress.max()))
+            self.furthest = max(self.furthest, int(games.progress.max()))
             places = games.places()
             for lane in np.flatnonzero(looked_at).tolist():
                 way, cell = self._ways[lane], int(cells[lane])

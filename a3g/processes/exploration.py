@@ -22,7 +22,7 @@ from a3g.explore_config import ExploreConfig
 from a3g.files import remove_remains
 from a3g.game.options import ENGINES as ALL_ENGINES
 from a3g.game.stages import Stage
-from a3g.processes.explore_output import StageStatistics, check_output, report
+from a3g.processes.explore_output import StageStatistics, check_output, folder_for_us_alone, report
 from a3g.processes.explore_worker import Message, run_explore_worker, title_of
 from a3g.processes.fork_server import ONE_THREAD, process_context, start_process
 from a3g.processes.run_end import EXIT_FAILURE, collect_stop_signals
@@ -201,12 +201,22 @@ def explore(config: ExploreConfig) -> int:
     if ENGINES[0] in missing:
         raise UserError(f"Exploration needs the engine {ENGINES[0]}: {ALL_ENGINES[ENGINES[0]].how_to_get}.")
     check_output(config)
-    known = load_demonstrations(config.demos_dir, config.wanted_stages())
-    stages = {stage: StageTasks.of(stage, config.per_stage, known[stage]) for stage in known}
     for name in missing:
         say(f"a3g: {name} is not installed here, so demonstrations are verified on {' and '.join(engines_here())} only.")
+    with folder_for_us_alone(config.demos_dir):
+        exploration, received = _explore(config)
+    if received:
+        say(f"a3g: {received[0].name}: stopped; what was found is kept, the same command goes on from there")
+        return 128 + received[0]
+    return 0 if exploration.is_done else EXIT_FAILURE
+
+
+def _explore(config: ExploreConfig) -> tuple[_Exploration, list[signal.Signals]]:
+    """Explore and report; returns where it stands, and the signals that stopped it."""
+    known = load_demonstrations(config.demos_dir, config.wanted_stages())
+    stages = {stage: StageTasks.of(stage, config.per_stage, known[stage]) for stage in known}
     received: list[signal.Signals] = []
-    display = ExplorationDisplay(len(stages), sum(max(stage.wanted, 1) for stage in stages.values()))
+    display = ExplorationDisplay(len(stages), config.per_stage * len(stages))
     exploration = _Exploration(config, stages, display)
     with collect_stop_signals(received):
         try:
@@ -217,7 +227,4 @@ def explore(config: ExploreConfig) -> int:
                 remove_remains(config.demos_dir)
         seconds = time.monotonic() - exploration.started_at
         report(config, list(stages.values()), exploration.statistics, seconds, exploration.processor_seconds)
-    if received:
-        say(f"a3g: {received[0].name}: stopped; what was found is kept, the same command goes on from there")
-        return 128 + received[0]
-    return 0 if exploration.is_done else EXIT_FAILURE
+    return exploration, received

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import fcntl
 import json
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,6 +55,27 @@ def check_output(config: ExploreConfig) -> None:
         with looking_into(config.json.parent):
             if config.json.is_dir():
                 raise UserError(f"Can't write the table to {config.json}: it is a folder.")
+
+
+@contextlib.contextmanager
+def folder_for_us_alone(folder: Path) -> Iterator[None]:
+    """Let no second exploration write into a folder meanwhile. The kernel takes the lock away however this process ends.
+
+    Raises:
+        UserError: if there is one already.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        if error.errno not in (errno.EACCES, errno.EAGAIN):
+            raise UserError(f"Can't lock the folder {folder}: {error.strerror or error}.") from error
+        raise UserError(f"Another exploration writes into {folder}: wait for it, or choose another --demos-dir.") from error
+    try:
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def report(
