@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: setup train eval test test-fast test-avx2 coverage soak kills lint lint-native format hooks docs
+.PHONY: setup train explore eval test test-fast test-avx2 coverage soak kills lint lint-native format hooks docs
 .PHONY: bench bench-clear bench-staleness bench-native bench-native-optimisations native-compare
 
 setup: $(STAMP)
@@ -36,6 +36,10 @@ $(STAMP): requirements.txt pyproject.toml $(NATIVE)
 # Trains stage 1-1 from scratch until the tester clears it in 19 of 20 random starts.
 train: $(STAMP)
 	$(BIN)/python main.py --preset quick --env SuperMarioBros-1-1-v0 --until-cleared --test-episodes 20 --clear-rate 0.95
+
+# Finds ways through all 32 stages, without a network, and keeps them in trained_models/demos/.
+explore: $(STAMP)
+	$(BIN)/python main.py explore
 
 # Plays stage 1-1 a hundred times with the shipped weights.
 eval: $(STAMP)

@@ -1,4 +1,4 @@
-"""The training command: `python main.py --help`."""
+"""The training command: `python main.py --help`; and the exploration command: `python main.py explore --help`."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ if __name__ == "__mp_main__":  # a child of a run, about to import: from its fir
 import sys
 from collections.abc import Sequence
 
-from a3g.commands import train_command
+from a3g.commands import explore_command, train_command
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Train; returns the exit code."""
+    """Train, or explore; returns the exit code."""
+    if arguments and arguments[0] == "explore":
+        return explore_command(arguments[1:], "main.py explore")
     return train_command(arguments, "main.py")
 
 

@@ -12,6 +12,7 @@ import tyro
 
 from a3g.config import EvalConfig, TrainConfig
 from a3g.errors import UserError
+from a3g.explore_config import ExploreConfig
 from a3g.presets import PRESETS, preset_name
 
 EXIT_CODES = (
@@ -20,7 +21,13 @@ EXIT_CODES = (
 )
 
 
-Config = TypeVar("Config", TrainConfig, EvalConfig)
+EXPLORING = "`python main.py explore --help`: find ways through the stages without a network, before training."
+EXPLORE_EXIT_CODES = (
+    "Exit codes: 0 every stage has as many demonstrations as wanted; 1 some are missing when the time is up; 2 a mistake in "
+    "the command or in a file, or a file that can't be written; stopped by SIGINT 130, SIGTERM 143, SIGUSR1 138, SIGHUP 129."
+)
+
+Config = TypeVar("Config", TrainConfig, EvalConfig, ExploreConfig)
 
 
 def parse_train(arguments: Sequence[str] | None = None, defaults: TrainConfig | None = None) -> TrainConfig:
@@ -39,7 +46,9 @@ def parse_train(arguments: Sequence[str] | None = None, defaults: TrainConfig | 
     if algorithm:  # decides which options there are
         defaults = (defaults or TrainConfig()).with_values({"algorithm": algorithm})
     presets = "\n".join(f"  {name}: {text}" for name, (text, _) in PRESETS.items())
-    description = f"{TrainConfig.__doc__}\n\n{EXIT_CODES}\n\n--preset NAME sets the defaults of the others:\n{presets}"
+    description = (
+        f"{TrainConfig.__doc__}\n\n{EXIT_CODES}\n\n{EXPLORING}\n\n--preset NAME sets the defaults of the others:\n{presets}"
+    )
     config = _parse(TrainConfig, arguments, defaults, description)
     return replace(config, preset=preset) if preset else config
 
@@ -49,10 +58,22 @@ def parse_eval(arguments: Sequence[str] | None = None) -> EvalConfig:
     return _parse(EvalConfig, list(sys.argv[1:] if arguments is None else arguments), None, EvalConfig.__doc__ or "")
 
 
-def _parse(kind: type[Config], arguments: list[str], defaults: Config | None, description: str) -> Config:
+def parse_explore(arguments: Sequence[str] | None = None, name: str = "a3g explore") -> ExploreConfig:
+    """The exploration options on the command line; raises as `parse_train`.
+
+    Args:
+        name: of the command, for its help.
+    """
+    description = f"{ExploreConfig.__doc__}\n\n{EXPLORE_EXIT_CODES}"
+    return _parse(ExploreConfig, list(sys.argv[1:] if arguments is None else arguments), None, description, name)
+
+
+def _parse(
+    kind: type[Config], arguments: list[str], defaults: Config | None, description: str, name: str | None = None
+) -> Config:
     options: dict[str, Any] = {} if defaults is None else {"default": defaults}
     _refuse_empty(arguments)
-    config: Config = tyro.cli(kind, args=arguments, description=description, **options)
+    config: Config = tyro.cli(kind, args=arguments, prog=name, description=description, **options)
     return config
 
 
@@ -68,6 +89,7 @@ _PLACES = (
     "-smd",
     "--weights",
     "--json",
+    "--demos-dir",
 )
 
 

@@ -1,4 +1,4 @@
-"""The commands train and eval: parse, validate, hand over, and say a user's mistake in one sentence."""
+"""The commands train, eval and explore: parse, validate, hand over, and say a user's mistake in one sentence."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from a3g.command_line import parse_eval, parse_train
+from a3g.command_line import parse_eval, parse_explore, parse_train
 from a3g.config import TrainConfig
 from a3g.errors import UserError
 from a3g.interrupts import EXIT_INTERRUPTED, raise_on_interrupt
@@ -56,6 +56,29 @@ def eval_command(arguments: Sequence[str], name: str) -> int:
 
         raise_on_interrupt()
         return evaluate(config)
+    except UserError as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+
+
+def explore_command(arguments: Sequence[str], name: str) -> int:
+    """Find demonstrations; returns the exit code.
+
+    Args:
+        arguments: options of `a3g.explore_config.ExploreConfig`.
+        name: of the command, which error messages begin with.
+    """
+    make_output_patient()
+    try:
+        config = parse_explore(arguments, name)
+        with contextlib.suppress(OSError):  # tried again when the first process is to be started
+            start_fork_server()  # it imports while this process does
+        from a3g.processes.exploration import explore  # only now, so that --help is quick
+
+        raise_on_interrupt()
+        return explore(config)
     except UserError as error:
         print(f"{name}: {error}", file=sys.stderr)
         return 2

@@ -11,6 +11,7 @@ from a3g.errors import UserError
 if TYPE_CHECKING:
     from a3g.algorithm_options import AlgorithmOptions
     from a3g.config import EvalConfig, TrainConfig
+    from a3g.explore_config import ExploreConfig
 
 # In bytes; no file system here takes a longer one.
 LONGEST_NAME = 255
@@ -91,10 +92,13 @@ RANGES: dict[str, Range] = {
     "episode_start": Range(0, 31, words="0 (1-1) to 31 (8-4)"),
     "gpu_id": Range(-1, 1_023, words="a GPU's number, or -1 for the CPU"),
     "render_freq": Range(1, 10**6),
+    # -- exploration only
+    "per_stage": Range(1, 10_000),
+    "shortening_steps": Range(0, 10**9),
 }
 
 
-def check_ranges(config: TrainConfig | EvalConfig | AlgorithmOptions) -> None:
+def check_ranges(config: TrainConfig | EvalConfig | ExploreConfig | AlgorithmOptions) -> None:
     """Numbers without an entry in RANGES, such as those of an algorithm outside this package, only have to be finite.
 
     Raises:

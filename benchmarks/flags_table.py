@@ -12,6 +12,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from a3g.algorithm_options import OPTIONS
 from a3g.config import EvalConfig, TrainConfig
+from a3g.explore_config import ExploreConfig
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "flags.md"
 # The field of TrainConfig that holds what only some algorithms have.
@@ -50,9 +51,9 @@ def shown(default: Any) -> str:
     """A default as a person reads it."""
     if isinstance(default, bool):
         return "on" if default else "off"
-    if isinstance(default, tuple):
+    if isinstance(default, tuple) and default:
         return " ".join(map(str, default))
-    return "–" if default in (None, "") else str(default)
+    return "–" if default in (None, "", ()) else str(default)
 
 
 def table(kind: type[Any]) -> str:
@@ -95,6 +96,12 @@ Each algorithm has further flags of its own. `python main.py --algorithm ppo --h
 ## `python gym_eval.py`
 
 {table(EvalConfig)}
+
+## `python main.py explore`
+
+See [Exploration](exploration.md).
+
+{table(ExploreConfig)}
 """
 
 

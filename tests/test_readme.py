@@ -9,6 +9,7 @@ import pytest
 
 from a3g.algorithm_options import OPTIONS
 from a3g.config import EvalConfig, TrainConfig
+from a3g.explore_config import ExploreConfig
 from a3g.presets import PRESETS
 from benchmarks.flags_table import PAGE, flag_names, page
 
@@ -19,7 +20,7 @@ PAGES = sorted({README, *(ROOT / "docs").rglob("*.md"), *ROOT.glob("[!.]*/README
 
 # Flags of other programs (docker, pip, tensorboard, mkdocs, cmake) that the pages mention.
 FOREIGN_FLAGS = {"--help", "--version", "--no-", "--shm-size", "--strict", "--logdir", "--requirement"}
-COMMANDS = {"main.py": TrainConfig, "gym_eval.py": EvalConfig}
+COMMANDS = {"main.py": TrainConfig, "main.py explore": ExploreConfig, "gym_eval.py": EvalConfig}
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _FLAG = re.compile(r"(?<![\w-])--?[a-z][a-z0-9-]*")
 
@@ -35,10 +36,15 @@ def prose(path: Path) -> str:
 
 def commands(path: Path, program: str) -> list[str]:
     """The arguments of each use of a program in a page's code, up to a comment."""
-    return re.findall(rf"python {re.escape(program)}( [^`#\n]*)?", path.read_text())
+    found = re.findall(rf"python {re.escape(program)}( [^`#\n]*)?", path.read_text())
+    return [
+        arguments
+        for arguments in found
+        if f"{program}{arguments}".split()[:2] != ["main.py", "explore"] or "explore" in program
+    ]
 
 
-def spellings(kind: type[TrainConfig] | type[EvalConfig]) -> set[str]:
+def spellings(kind: type[TrainConfig] | type[EvalConfig] | type[ExploreConfig]) -> set[str]:
     """Everything that a command accepts as a flag."""
     kinds = [kind, *OPTIONS.values()] if kind is TrainConfig else [kind]
     flags = {spelling for each in kinds for names in flag_names(each).values() for spelling in names}
@@ -91,7 +97,7 @@ def test_commands_use_flags_that_exist(path, program):
 
 @pytest.mark.parametrize("path", PAGES, ids=name)
 def test_flags_in_sentences_exist(path):
-    known = spellings(TrainConfig) | spellings(EvalConfig) | script_flags() | FOREIGN_FLAGS
+    known = spellings(TrainConfig) | spellings(EvalConfig) | spellings(ExploreConfig) | script_flags() | FOREIGN_FLAGS
     for code in re.findall(r"`([^`\n]+)`", prose(path)):
         unknown = {flag for flag in _FLAG.findall(code) if flag.startswith("--")} - known
         assert not unknown, f"{name(path)} mentions {code}"
