@@ -366,6 +366,64 @@ def _prepared(prepare: Callable[[Emulator], object]) -> bytes:
     return emulator.to_bytes()
 
 
+@pytest.mark.parametrize(("two_frame_max", "threads"), [(False, 1), (True, 2)])
+def test_steps_without_pictures_and_without_some_lanes_are_the_same_steps(
+    starts: dict[Stage, bytes], two_frame_max: bool, threads: int
+) -> None:
+    """Games of which some are left out of each step, none drawn, against games by themselves that are always drawn."""
+    rng = np.random.default_rng(5)
+    actions = np.array(ACTION_SETS["a3g"], np.uint8)
+    stages = [Stage(1, 1), Stage(1, 2), Stage(2, 2), Stage(8, 1), Stage(8, 4)]
+    lanes = len(stages)
+    options = {"two_frame_max": two_frame_max, "stack": 2}
+    undrawn, arrays = a3g_native.Batch(ROM, lanes, threads=threads, **options), Arrays(lanes, stack=2)
+    drawn, expected = [a3g_native.Batch(ROM, 1, **options) for _ in stages], [Arrays(1, stack=2) for _ in stages]
+
+    def begin(lane: int) -> None:
+        idle, stage = 1 + int(rng.integers(30)), stages[lane]
+        undrawn.start(lane, starts[stage], stage, idle, None, *arrays.all[1:])
+        drawn[lane].start(0, starts[stage], stage, idle, *expected[lane].all)
+
+    for lane in range(lanes):
+        begin(lane)
+    outcomes = set()
+    chosen = rng.integers(len(actions), size=lanes)
+    for _ in range(250):
+        chosen = np.where(rng.random(lanes) < 0.2, rng.choice((1, 2, 3, 4, 5, 9), size=lanes), chosen)
+        active = rng.random(lanes) < 0.7
+        undrawn.step(actions[chosen], None, *arrays.all[1:], active=active)
+        for lane in range(lanes):
+            if active[lane]:
+                drawn[lane].step(actions[chosen[lane : lane + 1]], *expected[lane].all)
+            for ours, theirs in zip(arrays.all[1:], expected[lane].all[1:], strict=True):
+                np.testing.assert_array_equal(ours[lane], theirs[0])
+            outcomes.add(expected[lane].variable("outcome"))
+            if expected[lane].variable("game_over"):
+                begin(lane)
+    assert not arrays.observations.any()
+    assert outcomes >= {0, a3g_native.OUTCOMES.index("died")}
+    # Drawing goes on with the right pictures, in another batch too.
+    other = a3g_native.Batch(ROM, lanes, **options)
+    for lane in range(lanes):
+        game = undrawn.save_game(lane)
+        assert game == drawn[lane].save_game(0)
+        other.load_game(lane, game)
+    for _ in range(4):
+        other.step(actions[chosen], arrays.observations)
+        for lane in range(lanes):
+            drawn[lane].step(actions[chosen[lane : lane + 1]], expected[lane].observations)
+    assert arrays.observations.any()
+    np.testing.assert_array_equal(arrays.observations, [each.observations[0] for each in expected])
+
+
+def test_only_lanes_that_are_stepped_need_an_episode(starts: dict[Stage, bytes]) -> None:
+    batch = a3g_native.Batch(ROM, 2)
+    batch.start(1, starts[Stage(1, 1)], (1, 1), 1)
+    batch.step(np.zeros(2, np.uint8), active=np.array([False, True]))
+    with pytest.raises(RuntimeError, match="lane 0 has no episode"):
+        batch.step(np.zeros(2, np.uint8), active=np.array([True, True]))
+
+
 def test_run_steps_without_rules(starts: dict[Stage, bytes]) -> None:
     batch, emulator, arrays = a3g_native.Batch(ROM, 3), a3g_native.Emulator(ROM), Arrays(3)
     for lane in range(3):
@@ -391,7 +449,7 @@ def _bad_arguments() -> list[tuple[dict[str, Any], type[Exception], str]]:
         ({"buttons": np.zeros(2, np.int64)}, TypeError, "buttons must be of dtype uint8"),
         ({"buttons": [0, 0]}, TypeError, "buttons must be a NumPy array"),
         ({"buttons": np.zeros(4, np.uint8)[::2]}, ValueError, "buttons must be C-contiguous"),
-        ({"observations": None}, TypeError, "observations must be a NumPy array"),
+        ({"observations": [0]}, TypeError, "observations must be a NumPy array"),
         ({"observations": good.observations[:1]}, ValueError, "observations must have the shape"),
         ({"observations": np.zeros((2, 4, 84, 84), np.uint8)}, ValueError, "observations must have the shape"),
         ({"observations": good.observations.astype(np.float32)}, TypeError, "observations must be of dtype uint8"),
@@ -401,6 +459,8 @@ def _bad_arguments() -> list[tuple[dict[str, Any], type[Exception], str]]:
         ({"rewards": np.zeros(2)}, TypeError, "rewards must be of dtype float32"),
         ({"variables": np.zeros((2, 3), np.int32)}, ValueError, "variables must have the shape"),
         ({"ram": np.zeros((2, 2047), np.uint8)}, ValueError, "ram must have the shape"),
+        ({"active": np.ones(3, np.bool_)}, ValueError, r"active must have the shape \(2,\), not \(3,\)"),
+        ({"active": np.ones(2, np.uint8)}, TypeError, "active must be of dtype bool"),
     ]
 
 

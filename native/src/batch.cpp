@@ -56,26 +56,31 @@ void Batch::start(int lane, std::span<const std::uint8_t> state, Stage stage, in
   check(idle_frames, 1, 100'000, "idle_frames");
   load(lane, state);
   Lane& it = lanes_[lane];
+  const bool draws = output.observations != nullptr;
   it.use(frame_buffers_[0], part());
-  for (int left = idle_frames; left > 0; --left) it.frame(0, left == 1);
+  for (int left = idle_frames; left > 0; --left) it.frame(0, draws && left == 1);
   episodes_[lane].begin(it, stage, options_.time_per_stage);
   // The last picture alone, even under two_frame_max: an episode begins with it.
-  const std::uint8_t* earlier = nullptr;
-  const std::uint8_t* pixels = it.picture(false, &earlier);
+  if (draws) {
+    const std::uint8_t* earlier = nullptr;
+    const std::uint8_t* pixels = it.picture(false, &earlier);
+    const std::size_t size = static_cast<std::size_t>(options_.height) * options_.width;
+    std::uint8_t* first = output.observations + size * options_.stack * lane;
+    resize_(pixels, nullptr, first);
+    for (int i = 1; i < options_.stack; ++i) std::memcpy(first + size * i, first, size);
+  }
   it.keep_last_frame();
-  const std::size_t size = static_cast<std::size_t>(options_.height) * options_.width;
-  std::uint8_t* first = output.observations + size * options_.stack * lane;
-  resize_(pixels, nullptr, first);
-  for (int i = 1; i < options_.stack; ++i) std::memcpy(first + size * i, first, size);
   report(lane, {}, episodes_[lane].attempted(), episodes_[lane].progress(), output);
 }
 
-void Batch::step(const std::uint8_t* buttons, const Output& output) {
-  const int shown = options_.two_frame_max ? 2 : 1;
+void Batch::step(const std::uint8_t* buttons, const bool* active, const Output& output) {
+  const int shown = frames_shown(output);
+  const auto steps = [active](int lane) { return active == nullptr || active[lane]; };
   for (int lane = 0; lane < lanes(); ++lane)
-    if (episodes_[lane].attempted() == Stage{})
+    if (steps(lane) && episodes_[lane].attempted() == Stage{})
       throw std::runtime_error("lane " + std::to_string(lane) + " has no episode yet: start one before stepping");
   thread_pool_.each(lanes(), [&](int lane, int thread) {
+    if (!steps(lane)) return;
     Lane& it = lanes_[lane];
     Episode& episode = episodes_[lane];
     const Clocked clocked(Part::rules);
@@ -83,7 +88,7 @@ void Batch::step(const std::uint8_t* buttons, const Output& output) {
     const Stage attempted = episode.attempted();
     const int progress = episode.progress();
     const StepResult result = episode.step(it, buttons[lane], options_.frame_skip, shown);
-    observe(lane, output);
+    if (output.observations != nullptr) observe(lane, output);
     // An attempt that has just ended is reported as it was, not the next attempt.
     if (result.outcome == Outcome::none) report(lane, result, episode.attempted(), episode.progress(), output);
     else report(lane, result, attempted, progress, output);
@@ -92,7 +97,7 @@ void Batch::step(const std::uint8_t* buttons, const Output& output) {
 
 void Batch::run(const std::uint8_t* buttons, int frames, const Output& output) {
   check(frames, 1, 1'000'000, "frames");
-  const int shown = output.observations == nullptr ? 0 : options_.two_frame_max ? 2 : 1;
+  const int shown = frames_shown(output);
   thread_pool_.each(lanes(), [&](int lane, int thread) {
     Lane& it = lanes_[lane];
     const Clocked clocked(Part::rules);
@@ -101,6 +106,10 @@ void Batch::run(const std::uint8_t* buttons, int frames, const Output& output) {
     if (output.observations != nullptr) observe(lane, output);
     report(lane, {}, {}, 0, output);
   });
+}
+
+int Batch::frames_shown(const Output& output) const {
+  return output.observations == nullptr ? 0 : options_.two_frame_max ? 2 : 1;
 }
 
 // Shifts the lane's stack by one picture and appends the new one.

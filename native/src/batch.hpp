@@ -24,7 +24,8 @@ struct BatchOptions {
   int threads = 1;
 };
 
-// The caller's arrays that a call fills: C-contiguous, one row a lane. A null pointer is skipped.
+// The caller's arrays that a call fills: C-contiguous, one row a lane. A null pointer is skipped; without observations
+// nothing is drawn.
 struct Output {
   std::uint8_t* observations = nullptr;  // (lanes, stack, height, width)
   float* rewards = nullptr;              // (lanes)
@@ -44,8 +45,9 @@ class Batch {
   // lane's stack with the picture.
   void start(int lane, std::span<const std::uint8_t> state, Stage stage, int idle_frames, const Output& output);
 
-  // One agent step in every lane, with the rules and rewards of an episode.
-  void step(const std::uint8_t* buttons, const Output& output);
+  // One agent step in every lane, with the rules and rewards of an episode. With `active`, one flag a lane, the other
+  // lanes and their rows stay as they are.
+  void step(const std::uint8_t* buttons, const bool* active, const Output& output);
 
   // Runs `frames` frames in every lane without rules; writes no rewards.
   void run(const std::uint8_t* buttons, int frames, const Output& output);
@@ -58,6 +60,8 @@ class Batch {
   void load_game(int lane, std::span<const std::uint8_t> game);
 
  private:
+  // How many of the last frames of a step are usually seen.
+  int frames_shown(const Output& output) const;
   void observe(int lane, const Output& output);
   void report(int lane, const StepResult& result, Stage attempted, int progress, const Output& output) const;
   Canvas part() const;

@@ -138,6 +138,7 @@ T* checked_array(const nb::object& object, const char* name, const std::vector<s
     const char* wanted = std::is_same_v<T, float>           ? "float32"
                          : std::is_same_v<T, std::int32_t>  ? "int32"
                          : std::is_same_v<T, std::uint16_t> ? "uint16"
+                         : std::is_same_v<T, bool>          ? "bool"
                                                             : "uint8";
     type_error(std::string("must be of dtype ") + wanted);
   }
@@ -226,21 +227,22 @@ class PyBatch {
   void start(int lane, const nb::bytes& state, std::optional<std::array<int, 2>> stage, int idle_frames,
              const nb::object& observations, const nb::object& rewards, const nb::object& variables, const nb::object& ram) {
     batch_.start(checked_lane(lane), view(state), stage ? Stage{(*stage)[0], (*stage)[1]} : Stage{}, idle_frames,
-                 output(observations, true, rewards, variables, ram));
+                 output(observations, rewards, variables, ram));
   }
 
   void step(const nb::object& buttons, const nb::object& observations, const nb::object& rewards, const nb::object& variables,
-            const nb::object& ram) {
+            const nb::object& ram, const nb::object& active) {
     const std::uint8_t* held = checked_array<std::uint8_t>(buttons, "buttons", {lanes()}, false);
-    const Output to = output(observations, true, rewards, variables, ram);
+    const bool* stepped = active.is_none() ? nullptr : checked_array<bool>(active, "active", {lanes()}, false);
+    const Output to = output(observations, rewards, variables, ram);
     const nb::gil_scoped_release released;
-    batch_.step(held, to);
+    batch_.step(held, stepped, to);
   }
 
   void run(const nb::object& buttons, int frames, const nb::object& observations, const nb::object& variables,
            const nb::object& ram) {
     const std::uint8_t* held = checked_array<std::uint8_t>(buttons, "buttons", {lanes()}, false);
-    const Output to = output(observations, false, nb::none(), variables, ram);
+    const Output to = output(observations, nb::none(), variables, ram);
     const nb::gil_scoped_release released;
     batch_.run(held, frames, to);
   }
@@ -258,12 +260,12 @@ class PyBatch {
       throw nb::index_error(("there is no lane " + std::to_string(lane) + " among " + std::to_string(batch_.lanes())).c_str());
     return lane;
   }
-  Output output(const nb::object& observations, bool needed, const nb::object& rewards, const nb::object& variables,
+  Output output(const nb::object& observations, const nb::object& rewards, const nb::object& variables,
                 const nb::object& ram) const {
     const BatchOptions& options = batch_.options();
     const auto size = [](int value) { return static_cast<std::size_t>(value); };
     Output to;
-    if (needed || !observations.is_none())
+    if (!observations.is_none())
       to.observations = checked_array<std::uint8_t>(observations, "observations",
                                                     {lanes(), size(options.stack), size(options.height), size(options.width)});
     if (!rewards.is_none()) to.rewards = checked_array<float>(rewards, "rewards", {lanes()});
@@ -327,15 +329,18 @@ NB_MODULE(_core, module) {
            "crop"_a = std::array<int, 4>{15, 215, 43, 243}, "threads"_a = 1,
            "crop: top, bottom, left, right of the visible part of the 240 x 256 picture. reward: one of "
            "REWARDS. ValueError: wrong ROM or option.")
-      .def("start", &PyBatch::start, "lane"_a, "state"_a, "stage"_a.none(), "idle_frames"_a, "observations"_a.none(),
-           "rewards"_a.none() = nb::none(), "variables"_a.none() = nb::none(), "ram"_a.none() = nb::none(),
+      .def("start", &PyBatch::start, "lane"_a, "state"_a, "stage"_a.none(), "idle_frames"_a,
+           "observations"_a.none() = nb::none(), "rewards"_a.none() = nb::none(), "variables"_a.none() = nb::none(),
+           "ram"_a.none() = nb::none(),
            "Begin an episode in a lane from a save state; `stage` is (world, stage) or None for the whole game. Fills "
-           "that lane's row of the arrays, its whole stack with the picture after `idle_frames` frames.")
-      .def("step", &PyBatch::step, "buttons"_a.none(), "observations"_a.none(), "rewards"_a.none() = nb::none(),
-           "variables"_a.none() = nb::none(), "ram"_a.none() = nb::none(),
+           "that lane's row of the arrays, its whole stack with the picture after `idle_frames` frames. Without "
+           "`observations` nothing is drawn.")
+      .def("step", &PyBatch::step, "buttons"_a.none(), "observations"_a.none() = nb::none(), "rewards"_a.none() = nb::none(),
+           "variables"_a.none() = nb::none(), "ram"_a.none() = nb::none(), "active"_a.none() = nb::none(),
            "One agent step in every lane. buttons: uint8 (lanes,); observations: uint8 (lanes, stack, height, width), "
            "shifted by one picture; rewards: float32 (lanes,), in the reward's own unit; variables: int32 (lanes, "
-           "len(VARIABLES)); ram: uint8 (lanes, 2048).")
+           "len(VARIABLES)); ram: uint8 (lanes, 2048); active: bool (lanes,), lanes that are False are neither stepped nor "
+           "written. Without `observations` nothing is drawn.")
       .def("run", &PyBatch::run, "buttons"_a.none(), "frames"_a, "observations"_a.none() = nb::none(),
            "variables"_a.none() = nb::none(), "ram"_a.none() = nb::none(),
            "Run `frames` frames in every lane without rules; `observations` is shifted by one picture.")
