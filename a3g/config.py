@@ -128,6 +128,8 @@ class TrainConfig:
     """Episodes per stage in a test; the others are played once a first one, in this test or an earlier one, cleared."""
     clear_rate: float = 0.9
     """Share of a stage's test episodes to clear for the stage to count as cleared."""
+    test_sticky_actions: float = 0.0
+    """Chance that an agent step of a test repeats the last action, if it is larger than --sticky-actions."""
     test_at_end: bool = False
     """Test the last weights before the run ends, unless a signal other than Ctrl-C ends it; another Ctrl-C ends the test."""
     test_interval: float = 20.0
@@ -214,6 +216,11 @@ class TrainConfig:
         )
 
     def network_spec(self) -> NetworkSpec:
+    def test_options(self) -> GameOptions:
+        """The game as the tester plays it: without episodic life a stage is an episode, as in gym_eval.py."""
+        sticky_actions = max(self.sticky_actions, self.test_sticky_actions)
+        return replace(self.game_options(), sticky_actions=sticky_actions, episodic_life=False)
+
         game = self.game_options()
         return NetworkSpec(self.network, game.observation_shape, game.num_actions, self.hidden_size, self.lstm)
 

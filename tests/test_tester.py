@@ -133,6 +133,30 @@ def test_every_test_has_starts_of_its_own(tmp_path: Path) -> None:
     """And the same --seed gives the same ones."""
     seeds = []
     for folder in (tmp_path / "first", tmp_path / "again"):
+def test_a_test_under_sticky_actions_says_so_in_its_score(tmp_path: Path) -> None:
+    """And plays under them, though training does without; the weights still say what they were trained on."""
+    results = {}
+    for chance in (0.0, 0.5):
+        rig = Rig(tmp_path / str(chance), test_sticky_actions=chance)
+        rig.test(WALK, 1_000)
+        rig.test(RUN, 2_000)
+        results[chance] = rig.scorecard["test"]["mean_progress"]
+        best = load_weights(rig.folder / BEST_NAME)
+        assert best.score is not None
+        assert best.score.settings.sticky_actions == rig.scorecard["best"]["settings"]["sticky_actions"] == chance
+        assert best.game.sticky_actions == 0.0
+        rig.close()
+    # To hold one action is not changed by repeating it, but for the first agent step, which repeats standing.
+    assert results[0.5] != results[0.0]
+
+
+def test_tests_are_at_least_as_sticky_as_training() -> None:
+    for training, test, expected in ((0.1, 0.0, 0.1), (0.1, 0.2, 0.2), (0.0, 0.0, 0.0)):
+        config = TrainConfig(sticky_actions=training, test_sticky_actions=test)
+        assert config.test_options().sticky_actions == expected
+        assert config.game_options().sticky_actions == training
+
+
         rig = Rig(folder)
         for agent_steps in (1_000, 2_000, 3_000):
             rig.test(STAND, agent_steps)

@@ -77,8 +77,7 @@ class Tester:
         self._algorithm = algorithm_class(config.algorithm)
         self._model = self._algorithm.build_model(shared.model.spec).to(device).eval()
         self._flat = FlatParameters(self._model)
-        # Without episodic life a stage is an episode, as in gym_eval.py.
-        self._options = replace(config.game_options(), episodic_life=False)
+        self._options = config.test_options()
         self._settings = GameSettings.of(self._options)
         self._evaluator = Evaluator(self._algorithm, config.emulator, self._options, device)
         self._best = _load_best(folder / BEST_NAME)
@@ -215,7 +214,8 @@ class Tester:
 
     def _save(self, path: Path, best: _Best) -> None:
         try:
-            save_weights(path, best.model, self._config.env, self._options, best.score.agent_steps, best.score)
+            trained_on = replace(self._config.game_options(), episodic_life=False)
+            save_weights(path, best.model, self._config.env, trained_on, best.score.agent_steps, best.score)
         except OSError as error:
             self._unsaved = True
             say(f"a3g test: could not save the best weights to {path}: {error}")
