@@ -13,11 +13,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import multiprocessing
 
 from a3g.config import TrainConfig
+from a3g.game.packing import unpack_values
+from a3g.game.stages import STAGES
 from a3g.networks.actor_critic import ActorCritic
 from a3g.networks.flat_parameters import FlatParameters
 from a3g.processes import tester
@@ -26,6 +29,7 @@ from a3g.processes.evaluation import PlannedEpisode
 from a3g.processes.shared_run import SharedRun
 from a3g.processes.tester import BEST_NAME, SCORECARD_NAME, run_tester
 from a3g.processes.tester import Tester as StageTester
+from a3g.processes.worker import make_worker
 from a3g.runs.scores import EpisodeResult, GameSettings, Score, StageScore
 from a3g.runs.weights import load_weights, save_weights, weights_path
 
@@ -164,6 +168,33 @@ def test_tests_are_at_least_as_sticky_as_training() -> None:
         rig.close()
     assert len(set(seeds[:3])) == 3
     assert seeds[:3] == seeds[3:]
+
+
+def test_no_test_plays_with_randomness_that_training_has(tmp_path: Path) -> None:
+    """Nor that another test or a confirmation has: what a policy met in training, and what it was chosen by, proves little."""
+    rig = Rig(tmp_path, test_episodes=20, workers=2)
+    tested = []
+    for test in range(3):
+        rig.board.tests.fill_(test)
+        for phase in tester._Phase:
+            tested += [seed for stage in STAGES for _, seed in rig.tester._planned(phase, stage)]
+    rig.close()
+    assert len(set(tested)) == len(tested) == 3 * 2 * 32 * 20
+    trained: list[int] = []
+    for number in range(rig.config.workers):
+        for restart in range(3):
+            worker = make_worker(number, rig.config, rig.shared, torch.device("cpu"), restart)
+            games, prefix = worker.collector.state_dict(), "env."
+            state = {name.removeprefix(prefix): games[name].numpy() for name in games if name.startswith(prefix)}
+            trained += [stream(lane) for lane in unpack_values("random", state)]
+            worker.collector.close()
+    assert len(set(trained)) == len(trained) == 2 * 3 * rig.config.lanes
+    assert not {*trained} & {stream(np.random.default_rng(seed).bit_generator.state) for seed in tested}
+
+
+def stream(state: Any) -> int:
+    """What tells two generators (PCG64) apart, however many numbers they have drawn."""
+    return int(state["state"]["inc"])
 
 
 def test_a_restarted_tester_knows_what_was_best(tmp_path: Path) -> None:
