@@ -133,7 +133,8 @@ class TrainConfig:
     test_at_end: bool = False
     """Test the last weights before the run ends, unless a signal other than Ctrl-C ends it; another Ctrl-C ends the test."""
     test_interval: float = 20.0
-    """Seconds from the end of a test to the beginning of the next (the original A3G: 60)."""
+    """Seconds from the end of a test to the beginning of the next (the original A3G: 60); with --until-cleared the next one
+    begins sooner when half of --clear-rate is reached in training."""
 
     # -- when to stop
     total_steps: int = 0
@@ -215,12 +216,12 @@ class TrainConfig:
             reward=self.reward,
         )
 
-    def network_spec(self) -> NetworkSpec:
     def test_options(self) -> GameOptions:
         """The game as the tester plays it: without episodic life a stage is an episode, as in gym_eval.py."""
         sticky_actions = max(self.sticky_actions, self.test_sticky_actions)
         return replace(self.game_options(), sticky_actions=sticky_actions, episodic_life=False)
 
+    def network_spec(self) -> NetworkSpec:
         game = self.game_options()
         return NetworkSpec(self.network, game.observation_shape, game.num_actions, self.hidden_size, self.lstm)
 

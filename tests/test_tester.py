@@ -133,10 +133,6 @@ def test_the_best_weights_say_all_that_is_needed_to_play_with_them(rig: Rig) -> 
         assert torch.equal(tensor, rig.model.state_dict()[name])
 
 
-def test_every_test_has_starts_of_its_own(tmp_path: Path) -> None:
-    """And the same --seed gives the same ones."""
-    seeds = []
-    for folder in (tmp_path / "first", tmp_path / "again"):
 def test_a_test_under_sticky_actions_says_so_in_its_score(tmp_path: Path) -> None:
     """And plays under them, though training does without; the weights still say what they were trained on."""
     results = {}
@@ -161,6 +157,10 @@ def test_tests_are_at_least_as_sticky_as_training() -> None:
         assert config.game_options().sticky_actions == training
 
 
+def test_every_test_has_starts_of_its_own(tmp_path: Path) -> None:
+    """And the same --seed gives the same ones."""
+    seeds = []
+    for folder in (tmp_path / "first", tmp_path / "again"):
         rig = Rig(folder)
         for agent_steps in (1_000, 2_000, 3_000):
             rig.test(STAND, agent_steps)
@@ -315,9 +315,12 @@ class ScriptedTester(StageTester):
     all others are not."""
     asked: list[tuple[str, int]]
     """Episodes played: stage and seed."""
+    played_at_once: list[int]
+    """Episodes that were handed over to be played side by side."""
 
     def _play(self, episodes: list[PlannedEpisode]) -> list[EpisodeResult]:
         results = []
+        self.played_at_once.append(len(episodes))
         for planned, seed in episodes:
             stage = str(planned)
             played = sum(stage == each for each, _ in self.asked)
@@ -343,7 +346,7 @@ def play(rig: Rig, agent_steps: int, **clears: list[bool]) -> None:
     """A test in which stages, as in s1_1=[True, False], are cleared as said."""
     assert isinstance(rig.tester, ScriptedTester)
     rig.tester.clears = {name[1:].replace("_", "-"): outcomes for name, outcomes in clears.items()}
-    rig.tester.asked = []
+    rig.tester.asked, rig.tester.played_at_once = [], []
     rig.test(STAND, agent_steps)
 
 
@@ -398,6 +401,39 @@ def test_further_episodes_are_played_only_where_the_first_cleared(scripted: Rig)
     assert len(scripted.tester.asked) == 1
     play(scripted, 2_000, s1_1=[True])
     assert len(set(scripted.tester.asked)) == 10 + 10  # all with seeds of their own, and confirmed
+
+
+@pytest.mark.parametrize("scripted", [{**TEN, "env": "SuperMarioBros-v0"}], indirect=True)
+def test_all_episodes_of_a_test_are_played_side_by_side(scripted: Rig) -> None:
+    """Regression: one of each stage came first and the others after it, each time in small batches."""
+    assert isinstance(scripted.tester, ScriptedTester)
+    play(scripted, 1_000, s1_1=[True] * 20)  # the first clear of 1-1: the further ones wait for it
+    assert scripted.tester.played_at_once == [32, 9, 10]
+    play(scripted, 2_000, s1_1=[True] * 20)
+    assert scripted.tester.played_at_once == [32 + 9]
+
+
+@pytest.mark.parametrize(
+    ("options", "clear_rate", "pause"),
+    [
+        ({"until_cleared": True}, 0.46, 6.0),
+        ({"until_cleared": True}, 0.44, 20.0),
+        ({"until_cleared": True, "test_interval": 4.0}, 0.46, 4.0),
+        ({"until_cleared": False}, 1.0, 20.0),
+        ({"until_cleared": True, "env": "SuperMarioBros-v0"}, 1.0, 20.0),  # only one of the 32 stages
+    ],
+)
+def test_a_run_that_may_be_done_soon_is_tested_again_soon(
+    tmp_path: Path, options: dict[str, Any], clear_rate: float, pause: float
+) -> None:
+    """Regression: `--until-cleared` ended long after the policy could clear, since a test came every 20 s only."""
+    rig = Rig(tmp_path, **{**TEN, "workers": 2, **options})
+    assert rig.tester._pause(3.0) == 20.0 or "test_interval" in options
+    for worker, episodes, rate in ((0, 30, clear_rate + 0.1), (1, 10, clear_rate - 0.3)):
+        rig.counters.stages[worker, 0, StageCount.EPISODES] = episodes
+        rig.counters.stages[worker, 0, StageCount.CLEAR_RATE] = rate
+    assert rig.tester._pause(3.0) == pause
+    rig.close()
 
 
 @pytest.mark.parametrize("scripted", [{**TEN, "env": "SuperMarioBros-v0"}], indirect=True)

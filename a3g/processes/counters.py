@@ -99,6 +99,12 @@ class RunCounters:
             saved_at=time.time(),
         )
 
+    def training_clear_rates(self) -> Tensor:
+        """Moving averages of the share of training episodes that were cleared, (stages,): the workers' mean, weighted by
+        their episodes; 0 where there were none."""
+        episodes = self.stages[:, :, StageCount.EPISODES]
+        return (episodes * self.stages[:, :, StageCount.CLEAR_RATE]).sum(0) / episodes.sum(0).clamp(min=1.0)
+
     def tensors(self) -> dict[str, Tensor]:
         """What belongs in a checkpoint, by its names there."""
         return {"counts": self.counts, "stages": self.stages, **self.metrics.tensors()}

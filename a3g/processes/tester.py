@@ -34,6 +34,10 @@ from a3g.runs.weights import load_weights, save_weights, weights_path
 
 # Best weights that could not be saved are tried again this soon.
 SAVE_AGAIN_SECONDS = 10.0
+# When training clears this share of --clear-rate, weights may pass a test: playing greedily, they clear more than that.
+CLOSE = 0.5
+# Tests follow each other then after pauses of so many times their own length.
+PAUSE_FACTOR = 2.0
 # The branch of the run's seed from which all episodes of the tester are seeded; the workers' seeds are in no branch of it.
 _EVALUATION = 0x7E57
 
@@ -88,10 +92,11 @@ class Tester:
     def run(self) -> None:
         """Test until told to stop; the best weights are saved then, if they were not."""
         while not self._ends:
+            began = time.monotonic()
             self.test()
-            now = time.monotonic()
-            wake, save_again = now + self._config.test_interval, now + SAVE_AGAIN_SECONDS
-            while time.monotonic() < wake and not self._beat():
+            ended = time.monotonic()
+            save_again = ended + SAVE_AGAIN_SECONDS
+            while time.monotonic() < ended + self._pause(ended - began) and not self._beat():
                 if self._unsaved and time.monotonic() >= save_again:
                     self._save_best()
                     save_again = time.monotonic() + SAVE_AGAIN_SECONDS
@@ -116,6 +121,16 @@ class Tester:
     @property
     def _ends(self) -> bool:
         return self.leaves or self._stop()
+
+    def _pause(self, seconds: float) -> float:
+        """Seconds from the end of a test that took `seconds` to the beginning of the next.
+
+        A run that ends by being tested is tested all the time once it may be good enough, but for what training needs too.
+        """
+        config = self._config
+        stages = [STAGE_INDEX[str(stage)] for stage in config.test_stages()]
+        is_close = bool((self._shared.counters.training_clear_rates()[stages] >= CLOSE * config.clear_rate).all())
+        return min(config.test_interval, PAUSE_FACTOR * seconds) if config.until_cleared and is_close else config.test_interval
 
     def test(self) -> None:
         """One test of the newest weights.
@@ -156,16 +171,19 @@ class Tester:
         Args:
             score: play only the stages that were cleared in it, each as often as a test does.
         """
-        stages = self._config.test_stages()
+        stages, ever_cleared = self._config.test_stages(), self._results.ever_cleared
         if score is not None:
             cleared = [stage for stage in stages if score.stages[str(stage)].cleared]
             return self._play([planned for stage in cleared for planned in self._planned(phase, stage)])
-        results = self._play([self._planned(phase, stage)[0] for stage in stages])
+        once = [stage for stage in stages if not ever_cleared[STAGE_INDEX[str(stage)]]]
+        # All side by side. The further episodes of a stage that is cleared for the first time are the only ones that wait.
+        results = self._play([each for stage in stages for each in self._planned(phase, stage)[: 1 if stage in once else None]])
         for result in results:
             if result.outcome == Outcome.CLEARED:
-                self._results.ever_cleared[STAGE_INDEX[result.stage]] = 1
-        often = [stage for stage in stages if self._results.ever_cleared[STAGE_INDEX[str(stage)]]]
-        return results + self._play([planned for stage in often for planned in self._planned(phase, stage)[1:]])
+                ever_cleared[STAGE_INDEX[result.stage]] = 1
+        newly = [stage for stage in once if ever_cleared[STAGE_INDEX[str(stage)]]]
+        further = [planned for stage in newly for planned in self._planned(phase, stage)[1:]]
+        return results + self._play(further) if further else results
 
     def _planned(self, phase: _Phase, stage: Stage) -> list[PlannedEpisode]:
         """A stage's episodes in this test, with seeds that no other test of the run has and no worker ever."""
