@@ -64,7 +64,7 @@ class RunCounters:
         """Where each worker's time went."""
         self.started = shared_zeros(workers)
         """time.monotonic() of each worker's first step, else 0; one clock for all processes of a machine."""
-        # The launcher's own; other processes have copies that nobody reads.
+        # The launcher's own; other processes have copies from when they were started.
         self.restarts = 0
         self.resumed = 0
         self.restored = 0

@@ -28,6 +28,7 @@ from a3g.processes.evaluation import Evaluator, PlannedEpisode
 from a3g.processes.process import prepare_process
 from a3g.processes.shared_run import SharedRun
 from a3g.reporting.say import say
+from a3g.runs.history import append_to_history, history_entry
 from a3g.runs.paths import BEST_NAME, SCORECARD_NAME
 from a3g.runs.scores import EpisodeResult, GameSettings, Score, score_episodes
 from a3g.runs.weights import load_weights, save_weights, weights_path
@@ -139,7 +140,8 @@ class Tester:
         only that confirmation counts: the best of many tests is also the luckiest.
         """
         self._shared.model.copy_to(self._flat)
-        agent_steps = self._shared.counters.agent_steps
+        began = self._shared.counters.progress()
+        agent_steps, began_at = began.agent_steps, time.monotonic()
         results = self._play_test(_Phase.TEST)
         if self._ends:  # interrupted, not a whole test
             return
@@ -164,6 +166,11 @@ class Tester:
             self._results.cleared_all.fill_(1)
         self._save_best()
         self._publish(score, confirmation, results)
+        entry = history_entry(final, began.seconds / 3600, time.monotonic() - began_at)
+        try:
+            append_to_history(self._folder, entry)
+        except OSError as error:
+            say(f"a3g test: could not write the history of tests: {error}")
 
     def _play_test(self, phase: _Phase, score: Score | None = None) -> list[EpisodeResult]:
         """Play every stage once, and further episodes of the stages that are cleared at times.
