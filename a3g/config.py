@@ -139,10 +139,13 @@ class TrainConfig:
     """Episodes per stage in a test; the others are played once a first one, in this test or an earlier one, cleared."""
     clear_rate: float = 0.9
     """Share of a stage's test episodes to clear for the stage to count as cleared."""
+    test_sticky_actions: float = 0.0
+    """Chance that an agent step of a test repeats the last action, if it is larger than --sticky-actions."""
     test_at_end: bool = False
     """Test the last weights before the run ends, unless a signal other than Ctrl-C ends it; another Ctrl-C ends the test."""
     test_interval: float = 20.0
-    """Seconds from the end of a test to the beginning of the next (the original A3G: 60)."""
+    """Seconds from the end of a test to the beginning of the next (the original A3G: 60); with --until-cleared the next one
+    begins sooner when half of --clear-rate is reached in training."""
 
     # -- when to stop
     total_steps: int = 0
@@ -223,6 +226,11 @@ class TrainConfig:
             episodic_life=True,
             reward=self.reward,
         )
+
+    def test_options(self) -> GameOptions:
+        """The game as the tester plays it: without episodic life a stage is an episode, as in gym_eval.py."""
+        sticky_actions = max(self.sticky_actions, self.test_sticky_actions)
+        return replace(self.game_options(), sticky_actions=sticky_actions, episodic_life=False)
 
     def network_spec(self) -> NetworkSpec:
         game = self.game_options()

@@ -40,6 +40,7 @@ class Range:
 
 
 _SHARE = Range(0, 1, words="between 0 and 1")
+_CHANCE = Range(0, 1, below_high=True, words="a chance from 0 up to, not including, 1")
 _CLOCK = Range(1, 10_000)  # the game's own has three digits
 _STEPS = Range(1, 10**9)
 _WEIGHT = Range(0, 10**6)
@@ -53,8 +54,8 @@ RANGES: dict[str, Range] = {
     "skip_rate": Range(1, 1_000),
     "stack": Range(1, 64),
     "noop_max": Range(0, 3_600),  # a minute; the game's clock would end an episode after at most four
-    "sticky_actions": Range(0, 1, below_high=True, words="a chance from 0 up to, not including, 1"),
-    "sticky_actions_max": Range(0, 1, below_high=True, words="a chance from 0 up to, not including, 1"),
+    "sticky_actions": _CHANCE,
+    "sticky_actions_max": _CHANCE,
     "retry_share": _SHARE,
     "time_per_stage": _CLOCK,
     "max_episode_length": _STEPS,
@@ -79,6 +80,7 @@ RANGES: dict[str, Range] = {
     # -- testing
     "test_episodes": Range(1, 10_000),
     "clear_rate": Range(0, 1, above_low=True, words="more than 0 and at most 1"),
+    "test_sticky_actions": _CHANCE,
     "test_interval": _POSITIVE_SECONDS,
     # -- when to stop
     "total_steps": Range(0, 10**18),  # counted in 64 bits

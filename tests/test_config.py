@@ -268,6 +268,7 @@ BAD_TRAIN_VALUES = [
     ("--noop-max -1", "--noop-max must be 0 or more"),
     ("--sticky-actions 1", "--sticky-actions must be a chance"),
     ("--sticky-actions nan", "--sticky-actions must be a finite number"),
+    ("--test-sticky-actions 1", "--test-sticky-actions must be a chance"),
     # Regression: these were tracebacks, hangs and restarts.
     ("--seed -1", "--seed must be 0 or more, not -1"),
     ("--seed 100000000000000000000000", "--seed must be at most 4611686018427387904, not 100000000000000000000000"),

@@ -16,7 +16,7 @@ from a3g.game.lane import GameOptions, Lane, StartStates
 from a3g.game.stages import STAGES, Stage
 from a3g.network_spec import NetworkSpec
 from a3g.networks.actor_critic import ActorCritic
-from a3g.processes.evaluation import Evaluator, PlannedEpisode
+from a3g.processes.evaluation import LANES, Evaluator, PlannedEpisode
 from a3g.runs.scores import EpisodeResult
 from a3g.runs.weights import load_weights
 
@@ -57,7 +57,7 @@ def test_an_episode_depends_on_its_seed_alone(engine: str) -> None:
     """Not on the others, the lanes, or whether somebody watches; more episodes than lanes, so that lanes are used again."""
     options = GameOptions(sticky_actions=0.25, max_episode_length=40 if engine == "nes-py" else 60, time_per_stage=8)
     model = load_weights(SHIPPED).build()
-    episodes: list[PlannedEpisode] = [(STAGES[i % 5], 7 + i) for i in range(3 if engine == "nes-py" else 20)]
+    episodes: list[PlannedEpisode] = [(STAGES[i % 5], 7 + i) for i in range(3 if engine == "nes-py" else LANES + 4)]
     evaluator = Evaluator(A3C, engine, options)
     together = evaluator.play(model, episodes)
     assert [result.seed for result in together] == [seed for _, seed in episodes]
@@ -120,9 +120,10 @@ def test_a_whole_game_cut_off_on_a_cleared_stage_is_not_cleared() -> None:
 def test_an_evaluation_told_to_stop_returns_what_has_ended(model: ActorCritic) -> None:
     evaluator = Evaluator(A3C, "auto", GameOptions(max_episode_length=5))
     ended: list[int] = []
+    stages = STAGES * 3  # more than are played side by side
     results = evaluator.play(
-        model, ((stage, 1) for stage in STAGES), on_result=lambda index, result: ended.append(index), stop=lambda: bool(ended)
+        model, ((stage, 1) for stage in stages), on_result=lambda index, result: ended.append(index), stop=lambda: bool(ended)
     )
     evaluator.close()
-    assert [str(STAGES[i]) for i in sorted(ended)] == [result.stage for result in results]
-    assert 0 < len(results) < len(STAGES)
+    assert [str(stages[i]) for i in sorted(ended)] == [result.stage for result in results]
+    assert 0 < len(results) < len(stages)

@@ -8,6 +8,7 @@ from a3g.game.lane import GameOptions
 from a3g.game.lane_vector import LaneVectorEnv
 from a3g.game.native_vector import NativeVectorEnv
 from a3g.game.options import REWARD_NAMES
+from a3g.game.packing import unpack_bytes
 from a3g.game.stages import STAGES, Stage
 from tests.recordings import (
     FLAGPOLE_1_1,
@@ -123,3 +124,27 @@ def test_threads_change_nothing():
         one, three = (env.step(actions) for env in envs)
         for first, second in zip(one, three, strict=True):
             assert_same(first, second)
+
+
+def test_an_idle_lane_stays_as_it_is() -> None:
+    """Its game, observation and randomness; the other lanes play what they would play without it."""
+    options = GameOptions(sticky_actions=0.3, noop_max=5)
+    idle, busy = (NativeVectorEnv([Stage(1, 1)], 3, options) for _ in range(2))
+    for env in (idle, busy):
+        env.reset(seed=1)
+    idle.set_idle(1, True)
+    before = idle.state_dict()
+    actions = np.random.default_rng(0).integers(options.num_actions, size=(60, 3))
+    for each in actions:
+        observations, rewards, terminated, truncated, _ = idle.step(each)
+        expected = busy.step(each)
+        for got, wanted in zip((observations, rewards, terminated, truncated), expected, strict=False):
+            np.testing.assert_array_equal(np.asarray(got)[[0, 2]], np.asarray(wanted)[[0, 2]])
+        assert (rewards[1], terminated[1], truncated[1]) == (0.0, False, False)
+    np.testing.assert_array_equal(observations[1], before["observations"][1])
+    after = idle.state_dict()
+    for name in ("episode_steps", "last_actions", "variables"):
+        np.testing.assert_array_equal(after[name][1], before[name][1])
+    assert unpack_bytes("games", after)[1] == unpack_bytes("games", before)[1]
+    for env in (idle, busy):
+        env.close()

@@ -13,11 +13,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import multiprocessing
 
 from a3g.config import TrainConfig
+from a3g.game.packing import unpack_values
+from a3g.game.stages import STAGES
 from a3g.networks.actor_critic import ActorCritic
 from a3g.networks.flat_parameters import FlatParameters
 from a3g.processes import tester
@@ -26,6 +29,7 @@ from a3g.processes.evaluation import PlannedEpisode
 from a3g.processes.shared_run import SharedRun
 from a3g.processes.tester import BEST_NAME, SCORECARD_NAME, run_tester
 from a3g.processes.tester import Tester as StageTester
+from a3g.processes.worker import make_worker
 from a3g.runs.scores import EpisodeResult, GameSettings, Score, StageScore
 from a3g.runs.weights import load_weights, save_weights, weights_path
 
@@ -129,6 +133,30 @@ def test_the_best_weights_say_all_that_is_needed_to_play_with_them(rig: Rig) -> 
         assert torch.equal(tensor, rig.model.state_dict()[name])
 
 
+def test_a_test_under_sticky_actions_says_so_in_its_score(tmp_path: Path) -> None:
+    """And plays under them, though training does without; the weights still say what they were trained on."""
+    results = {}
+    for chance in (0.0, 0.5):
+        rig = Rig(tmp_path / str(chance), test_sticky_actions=chance)
+        rig.test(WALK, 1_000)
+        rig.test(RUN, 2_000)
+        results[chance] = rig.scorecard["test"]["mean_progress"]
+        best = load_weights(rig.folder / BEST_NAME)
+        assert best.score is not None
+        assert best.score.settings.sticky_actions == rig.scorecard["best"]["settings"]["sticky_actions"] == chance
+        assert best.game.sticky_actions == 0.0
+        rig.close()
+    # To hold one action is not changed by repeating it, but for the first agent step, which repeats standing.
+    assert results[0.5] != results[0.0]
+
+
+def test_tests_are_at_least_as_sticky_as_training() -> None:
+    for training, test, expected in ((0.1, 0.0, 0.1), (0.1, 0.2, 0.2), (0.0, 0.0, 0.0)):
+        config = TrainConfig(sticky_actions=training, test_sticky_actions=test)
+        assert config.test_options().sticky_actions == expected
+        assert config.game_options().sticky_actions == training
+
+
 def test_every_test_has_starts_of_its_own(tmp_path: Path) -> None:
     """And the same --seed gives the same ones."""
     seeds = []
@@ -140,6 +168,33 @@ def test_every_test_has_starts_of_its_own(tmp_path: Path) -> None:
         rig.close()
     assert len(set(seeds[:3])) == 3
     assert seeds[:3] == seeds[3:]
+
+
+def test_no_test_plays_with_randomness_that_training_has(tmp_path: Path) -> None:
+    """Nor that another test or a confirmation has: what a policy met in training, and what it was chosen by, proves little."""
+    rig = Rig(tmp_path, test_episodes=20, workers=2)
+    tested = []
+    for test in range(3):
+        rig.board.tests.fill_(test)
+        for phase in tester._Phase:
+            tested += [seed for stage in STAGES for _, seed in rig.tester._planned(phase, stage)]
+    rig.close()
+    assert len(set(tested)) == len(tested) == 3 * 2 * 32 * 20
+    trained: list[int] = []
+    for number in range(rig.config.workers):
+        for restart in range(3):
+            worker = make_worker(number, rig.config, rig.shared, torch.device("cpu"), restart)
+            games, prefix = worker.collector.state_dict(), "env."
+            state = {name.removeprefix(prefix): games[name].numpy() for name in games if name.startswith(prefix)}
+            trained += [stream(lane) for lane in unpack_values("random", state)]
+            worker.collector.close()
+    assert len(set(trained)) == len(trained) == 2 * 3 * rig.config.lanes
+    assert not {*trained} & {stream(np.random.default_rng(seed).bit_generator.state) for seed in tested}
+
+
+def stream(state: Any) -> int:
+    """What tells two generators (PCG64) apart, however many numbers they have drawn."""
+    return int(state["state"]["inc"])
 
 
 def test_a_restarted_tester_knows_what_was_best(tmp_path: Path) -> None:
@@ -260,9 +315,12 @@ class ScriptedTester(StageTester):
     all others are not."""
     asked: list[tuple[str, int]]
     """Episodes played: stage and seed."""
+    played_at_once: list[int]
+    """Episodes that were handed over to be played side by side."""
 
     def _play(self, episodes: list[PlannedEpisode]) -> list[EpisodeResult]:
         results = []
+        self.played_at_once.append(len(episodes))
         for planned, seed in episodes:
             stage = str(planned)
             played = sum(stage == each for each, _ in self.asked)
@@ -288,7 +346,7 @@ def play(rig: Rig, agent_steps: int, **clears: list[bool]) -> None:
     """A test in which stages, as in s1_1=[True, False], are cleared as said."""
     assert isinstance(rig.tester, ScriptedTester)
     rig.tester.clears = {name[1:].replace("_", "-"): outcomes for name, outcomes in clears.items()}
-    rig.tester.asked = []
+    rig.tester.asked, rig.tester.played_at_once = [], []
     rig.test(STAND, agent_steps)
 
 
@@ -343,6 +401,39 @@ def test_further_episodes_are_played_only_where_the_first_cleared(scripted: Rig)
     assert len(scripted.tester.asked) == 1
     play(scripted, 2_000, s1_1=[True])
     assert len(set(scripted.tester.asked)) == 10 + 10  # all with seeds of their own, and confirmed
+
+
+@pytest.mark.parametrize("scripted", [{**TEN, "env": "SuperMarioBros-v0"}], indirect=True)
+def test_all_episodes_of_a_test_are_played_side_by_side(scripted: Rig) -> None:
+    """Regression: one of each stage came first and the others after it, each time in small batches."""
+    assert isinstance(scripted.tester, ScriptedTester)
+    play(scripted, 1_000, s1_1=[True] * 20)  # the first clear of 1-1: the further ones wait for it
+    assert scripted.tester.played_at_once == [32, 9, 10]
+    play(scripted, 2_000, s1_1=[True] * 20)
+    assert scripted.tester.played_at_once == [32 + 9]
+
+
+@pytest.mark.parametrize(
+    ("options", "clear_rate", "pause"),
+    [
+        ({"until_cleared": True}, 0.46, 6.0),
+        ({"until_cleared": True}, 0.44, 20.0),
+        ({"until_cleared": True, "test_interval": 4.0}, 0.46, 4.0),
+        ({"until_cleared": False}, 1.0, 20.0),
+        ({"until_cleared": True, "env": "SuperMarioBros-v0"}, 1.0, 20.0),  # only one of the 32 stages
+    ],
+)
+def test_a_run_that_may_be_done_soon_is_tested_again_soon(
+    tmp_path: Path, options: dict[str, Any], clear_rate: float, pause: float
+) -> None:
+    """Regression: `--until-cleared` ended long after the policy could clear, since a test came every 20 s only."""
+    rig = Rig(tmp_path, **{**TEN, "workers": 2, **options})
+    assert rig.tester._pause(3.0) == 20.0 or "test_interval" in options
+    for worker, episodes, rate in ((0, 30, clear_rate + 0.1), (1, 10, clear_rate - 0.3)):
+        rig.counters.stages[worker, 0, StageCount.EPISODES] = episodes
+        rig.counters.stages[worker, 0, StageCount.CLEAR_RATE] = rate
+    assert rig.tester._pause(3.0) == pause
+    rig.close()
 
 
 @pytest.mark.parametrize("scripted", [{**TEN, "env": "SuperMarioBros-v0"}], indirect=True)

@@ -95,24 +95,17 @@ class NativeVectorEnv(MarioVectorEnv):
         options = self.options
         for lane in np.flatnonzero(beginning).tolist():
             self._begin_episode(lane)
-        # The core steps all lanes, so games that have just begun are kept and put back afterwards.
-        kept = [
-            (lane, self._batch.save_game(lane), self._observations[lane].copy(), self._variables[lane].copy())
-            for lane in np.flatnonzero(beginning).tolist()
-        ]
-        for lane in np.flatnonzero(~beginning & (self._sticky_actions > 0)).tolist():
+        active = ~(beginning | self._idle)
+        for lane in np.flatnonzero(active & (self._sticky_actions > 0)).tolist():
             if self._random[lane].random() < self._sticky_actions[lane]:
                 actions[lane] = self._last_actions[lane]
-        np.copyto(self._last_actions, actions, where=~beginning)
+        np.copyto(self._last_actions, actions, where=active)
         self._attempt_steps[self._attempt_over] = 0
-        self._episode_steps += ~beginning
-        self._attempt_steps += ~beginning
+        self._episode_steps += active
+        self._attempt_steps += active
 
-        self._batch.step(self._buttons[actions], self._observations, self._rewards, self._variables)
-        rewards = self._rewards / np.float32(REWARDS[options.reward].scale)
-        for lane, game, observation, variables in kept:
-            self._batch.load_game(lane, game)
-            self._observations[lane], self._variables[lane], rewards[lane] = observation, variables, 0.0
+        self._batch.step(self._buttons[actions], self._observations, self._rewards, self._variables, active=active)
+        rewards = np.where(active, self._rewards / np.float32(REWARDS[options.reward].scale), np.float32(0.0))
         game_over = self._read("game_over") != 0
         self._attempt_over = self._read("outcome") != 0
         self._continues_game = self._attempt_over & ~game_over & options.episodic_life
@@ -121,7 +114,7 @@ class NativeVectorEnv(MarioVectorEnv):
         for lane in np.flatnonzero(game_over | truncated).tolist():
             self._report_end(lane)
         if self._follower is not None:
-            kept_now = ~(beginning | game_over) & (self._episode_steps % self._follower.trail_spacing == 0)
+            kept_now = active & ~game_over & (self._episode_steps % self._follower.trail_spacing == 0)
             for lane in np.flatnonzero(kept_now).tolist():
                 self._trails[lane].append(self._batch.save(lane))
         return rewards, terminated, truncated

@@ -64,7 +64,7 @@ class RunCounters:
         """Where each worker's time went."""
         self.started = shared_zeros(workers)
         """time.monotonic() of each worker's first step, else 0; one clock for all processes of a machine."""
-        # The launcher's own; other processes have copies that nobody reads.
+        # The launcher's own; other processes have copies from when they were started.
         self.restarts = 0
         self.resumed = 0
         self.restored = 0
@@ -98,6 +98,12 @@ class RunCounters:
             seconds=self.earlier_seconds + self.seconds_since_first_step,
             saved_at=time.time(),
         )
+
+    def training_clear_rates(self) -> Tensor:
+        """Moving averages of the share of training episodes that were cleared, (stages,): the workers' mean, weighted by
+        their episodes; 0 where there were none."""
+        episodes = self.stages[:, :, StageCount.EPISODES]
+        return (episodes * self.stages[:, :, StageCount.CLEAR_RATE]).sum(0) / episodes.sum(0).clamp(min=1.0)
 
     def tensors(self) -> dict[str, Tensor]:
         """What belongs in a checkpoint, by its names there."""

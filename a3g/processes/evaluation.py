@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
@@ -25,7 +24,7 @@ from a3g.networks.pixel_network import PixelNetwork
 from a3g.runs.scores import EpisodeResult
 
 # Games played side by side, so that the network runs on batches.
-LANES = 16
+LANES = 64
 
 # What to play, the whole game if None, and the seed of everything random in it.
 PlannedEpisode = tuple[Stage | None, int]
@@ -122,7 +121,7 @@ class Evaluator:
         # The whole game's lives and stages end with a sign then, and the next one goes on from there.
         self._options = replace(options, episodic_life=True)
         self._device = device or torch.device("cpu")
-        self._envs: dict[int, MarioVectorEnv] = {}
+        self._env: MarioVectorEnv | None = None
         self._hooked: LaneVectorEnv | None = None
 
     @torch.no_grad()
@@ -147,10 +146,8 @@ class Evaluator:
         Returns:
             results in the order of `episodes`
         """
-        numbered = enumerate(episodes)
-        first = list(itertools.islice(numbered, LANES))
-        waiting = itertools.chain(first, numbered)
-        env = self._env_for(len(first)) if on_frame is None else self._env_with_hooks()
+        waiting = enumerate(episodes)
+        env = self._env_of_many() if on_frame is None else self._env_with_hooks()
         free = list(range(env.num_envs)) if on_frame is None else [0]
         playing: list[_Episode] = []
         states = model.initial_state(0)
@@ -193,7 +190,7 @@ class Evaluator:
 
     def close(self) -> None:
         """Free the engine."""
-        for env in (*self._envs.values(), *filter(None, [self._hooked])):
+        for env in filter(None, (self._env, self._hooked)):
             env.close()
 
     def _begin(self, env: MarioVectorEnv, episode: _Episode) -> None:
@@ -205,25 +202,23 @@ class Evaluator:
         in_lane = np.arange(env.num_envs) == episode.lane
         env.reset(seed=[episode.seed if here else None for here in in_lane], options={"reset_mask": in_lane})
 
-    def _env_for(self, episodes: int) -> MarioVectorEnv:
-        """An environment with a lane for each of so many episodes, LANES at most; it is kept for the next time."""
-        if self._engine == "native":  # steps idle lanes too: no more than twice as many as there are episodes
-            size = min(LANES, 1 << max(episodes - 1, 0).bit_length())
-        else:
-            size = LANES if emulator_class(self._engine).shares_states else 1
-        if size not in self._envs:
-            planned = _PlannedStarts(size, self._options.noop_max)
+    def _env_of_many(self) -> MarioVectorEnv:
+        """One with LANES lanes, or a single one where each lane would need an emulator of its own."""
+        if self._env is None:
+            shares = emulator_class(self._engine).shares_states
+            lanes = LANES if shares else 1
+            planned = _PlannedStarts(lanes, self._options.noop_max)
             if self._engine == "native":
-                env: MarioVectorEnv = NativeVectorEnv([None], size, self._options, copy=False, starts=planned)
+                env: MarioVectorEnv = NativeVectorEnv([None], lanes, self._options, copy=False, starts=planned)
             else:
-                env = LaneVectorEnv([None], size, self._options, self._engine, copy=False, starts=planned)
-            self._envs[size] = _with_idle_lanes(env)
-        return self._envs[size]
+                env = LaneVectorEnv([None], lanes, self._options, self._engine, copy=False, starts=planned)
+            self._env = _with_idle_lanes(env)
+        return self._env
 
     def _env_with_hooks(self) -> MarioVectorEnv:
         """One that runs the game frame by frame in Python, to be used in lane 0."""
         if self._engine != "native":  # FCEUmm allows one emulator a process
-            return self._env_for(1)
+            return self._env_of_many()
         if self._hooked is None:
             planned = _PlannedStarts(1, self._options.noop_max)
             self._hooked = LaneVectorEnv([None], 1, self._options, self._engine, copy=False, starts=planned)

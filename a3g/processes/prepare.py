@@ -186,7 +186,7 @@ def _score_of_run(path: Path, config: TrainConfig) -> Score | None:
     """The score in a weights file, None if this run's tester would not have given it."""
     score = read_score(path)
     stages = [str(stage) for stage in config.test_stages()]
-    return score if score is not None and score.is_of(stages, GameSettings.of(config.game_options())) else None
+    return score if score is not None and score.is_of(stages, GameSettings.of(config.test_options())) else None
 
 
 def _check_writable(folder: Path) -> None:

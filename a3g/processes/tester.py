@@ -28,12 +28,17 @@ from a3g.processes.evaluation import Evaluator, PlannedEpisode
 from a3g.processes.process import prepare_process
 from a3g.processes.shared_run import SharedRun
 from a3g.reporting.say import say
+from a3g.runs.history import append_to_history, history_entry
 from a3g.runs.paths import BEST_NAME, SCORECARD_NAME
 from a3g.runs.scores import EpisodeResult, GameSettings, Score, score_episodes
 from a3g.runs.weights import load_weights, save_weights, weights_path
 
 # Best weights that could not be saved are tried again this soon.
 SAVE_AGAIN_SECONDS = 10.0
+# When training clears this share of --clear-rate, weights may pass a test: playing greedily, they clear more than that.
+CLOSE = 0.5
+# Tests follow each other then after pauses of so many times their own length.
+PAUSE_FACTOR = 2.0
 # The branch of the run's seed from which all episodes of the tester are seeded; the workers' seeds are in no branch of it.
 _EVALUATION = 0x7E57
 
@@ -77,8 +82,7 @@ class Tester:
         self._algorithm = algorithm_class(config.algorithm)
         self._model = self._algorithm.build_model(shared.model.spec).to(device).eval()
         self._flat = FlatParameters(self._model)
-        # Without episodic life a stage is an episode, as in gym_eval.py.
-        self._options = replace(config.game_options(), episodic_life=False)
+        self._options = config.test_options()
         self._settings = GameSettings.of(self._options)
         self._evaluator = Evaluator(self._algorithm, config.emulator, self._options, device)
         self._best = _load_best(folder / BEST_NAME)
@@ -89,10 +93,11 @@ class Tester:
     def run(self) -> None:
         """Test until told to stop; the best weights are saved then, if they were not."""
         while not self._ends:
+            began = time.monotonic()
             self.test()
-            now = time.monotonic()
-            wake, save_again = now + self._config.test_interval, now + SAVE_AGAIN_SECONDS
-            while time.monotonic() < wake and not self._beat():
+            ended = time.monotonic()
+            save_again = ended + SAVE_AGAIN_SECONDS
+            while time.monotonic() < ended + self._pause(ended - began) and not self._beat():
                 if self._unsaved and time.monotonic() >= save_again:
                     self._save_best()
                     save_again = time.monotonic() + SAVE_AGAIN_SECONDS
@@ -118,6 +123,16 @@ class Tester:
     def _ends(self) -> bool:
         return self.leaves or self._stop()
 
+    def _pause(self, seconds: float) -> float:
+        """Seconds from the end of a test that took `seconds` to the beginning of the next.
+
+        A run that ends by being tested is tested all the time once it may be good enough, but for what training needs too.
+        """
+        config = self._config
+        stages = [STAGE_INDEX[str(stage)] for stage in config.test_stages()]
+        is_close = bool((self._shared.counters.training_clear_rates()[stages] >= CLOSE * config.clear_rate).all())
+        return min(config.test_interval, PAUSE_FACTOR * seconds) if config.until_cleared and is_close else config.test_interval
+
     def test(self) -> None:
         """One test of the newest weights.
 
@@ -125,7 +140,8 @@ class Tester:
         only that confirmation counts: the best of many tests is also the luckiest.
         """
         self._shared.model.copy_to(self._flat)
-        agent_steps = self._shared.counters.agent_steps
+        began = self._shared.counters.progress()
+        agent_steps, began_at = began.agent_steps, time.monotonic()
         results = self._play_test(_Phase.TEST)
         if self._ends:  # interrupted, not a whole test
             return
@@ -150,6 +166,11 @@ class Tester:
             self._results.cleared_all.fill_(1)
         self._save_best()
         self._publish(score, confirmation, results)
+        entry = history_entry(final, began.seconds / 3600, time.monotonic() - began_at)
+        try:
+            append_to_history(self._folder, entry)
+        except OSError as error:
+            say(f"a3g test: could not write the history of tests: {error}")
 
     def _play_test(self, phase: _Phase, score: Score | None = None) -> list[EpisodeResult]:
         """Play every stage once, and further episodes of the stages that are cleared at times.
@@ -157,16 +178,19 @@ class Tester:
         Args:
             score: play only the stages that were cleared in it, each as often as a test does.
         """
-        stages = self._config.test_stages()
+        stages, ever_cleared = self._config.test_stages(), self._results.ever_cleared
         if score is not None:
             cleared = [stage for stage in stages if score.stages[str(stage)].cleared]
             return self._play([planned for stage in cleared for planned in self._planned(phase, stage)])
-        results = self._play([self._planned(phase, stage)[0] for stage in stages])
+        once = [stage for stage in stages if not ever_cleared[STAGE_INDEX[str(stage)]]]
+        # All side by side. The further episodes of a stage that is cleared for the first time are the only ones that wait.
+        results = self._play([each for stage in stages for each in self._planned(phase, stage)[: 1 if stage in once else None]])
         for result in results:
             if result.outcome == Outcome.CLEARED:
-                self._results.ever_cleared[STAGE_INDEX[result.stage]] = 1
-        often = [stage for stage in stages if self._results.ever_cleared[STAGE_INDEX[str(stage)]]]
-        return results + self._play([planned for stage in often for planned in self._planned(phase, stage)[1:]])
+                ever_cleared[STAGE_INDEX[result.stage]] = 1
+        newly = [stage for stage in once if ever_cleared[STAGE_INDEX[str(stage)]]]
+        further = [planned for stage in newly for planned in self._planned(phase, stage)[1:]]
+        return results + self._play(further) if further else results
 
     def _planned(self, phase: _Phase, stage: Stage) -> list[PlannedEpisode]:
         """A stage's episodes in this test, with seeds that no other test of the run has and no worker ever."""
@@ -215,7 +239,8 @@ class Tester:
 
     def _save(self, path: Path, best: _Best) -> None:
         try:
-            save_weights(path, best.model, self._config.env, self._options, best.score.agent_steps, best.score)
+            trained_on = replace(self._config.game_options(), episodic_life=False)
+            save_weights(path, best.model, self._config.env, trained_on, best.score.agent_steps, best.score)
         except OSError as error:
             self._unsaved = True
             say(f"a3g test: could not save the best weights to {path}: {error}")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 BEST_NAME = "best.safetensors"
 SCORECARD_NAME = "scorecard.json"
+HISTORY_NAME = "history.csv"
 SUMMARY_NAME = "summary.json"
 CONFIG_NAME = "config.json"
 _NAME = re.compile(r"checkpoint-(\d{6,})\.safetensors")
