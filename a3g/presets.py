@@ -14,6 +14,14 @@ _QUICK = {
     "tau": 0.95,
     "max_grad_norm": 0.5,
 }
+# What makes the most of what exploration has found.
+_CURRICULUM = {
+    "train_stages": True,
+    "starts": "demonstrations",
+    "stage_sampling": "adaptive",
+    "retry_share": 0.3,
+    "sticky_actions_max": 0.25,
+}
 PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     "a3g": ("A3G with the network and settings of the original A3G, many lanes per worker", {}),
     "original-a3g": (
@@ -23,6 +31,23 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     "quick": (
         "what clears a single stage soonest on few cores: small network, clipped objective",
         {**_QUICK, "network": "nips", "hidden_size": 256, "algorithm": "ppo", "num_steps": 64, "lr": 5e-4},
+    ),
+    "all-stages": (
+        "one model for all 32 stages: a curriculum along demonstrations, sticky actions, retries before deaths",
+        {
+            **_QUICK,
+            **_CURRICULUM,
+            "network": "nature",
+            "algorithm": "ppo",
+            "lanes": 32,
+            "num_steps": 32,
+            "learn_share": 0.4,
+            "gamma": 0.95,
+            "lr": 4e-4,
+            "test_episodes": 10,
+            "test_sticky_actions": 0.1,
+            "test_interval": 600.0,
+        },
     ),
     "quick-a3c": (
         "for the same, A3G's own loss: a larger network, many small updates",
