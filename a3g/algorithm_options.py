@@ -52,7 +52,7 @@ class PPOOptions(ActorCriticOptions):
     epochs: int = 4
     """ppo: passes over a rollout."""
     minibatches: int = 4
-    """ppo: updates per pass, each on a share of the lanes."""
+    """ppo, imitation: updates per pass over a rollout, each on a share of it."""
     clip: float = 0.2
     """ppo: how far a probability ratio may move from 1 before it stops paying."""
     learn_share: float = 1.0
@@ -64,7 +64,18 @@ class PPOOptions(ActorCriticOptions):
         require(lanes % self.minibatches == 0, "lanes", lanes, f"a multiple of --minibatches ({self.minibatches})")
 
 
-OPTIONS: dict[str, type[AlgorithmOptions]] = {"a3c": A3COptions, "ppo": PPOOptions}
+@dataclass(frozen=True)
+class ImitationOptions(ActorCriticOptions):
+    """Of `a3g.algorithms.imitation`."""
+
+    minibatches: int = 4
+    """ppo, imitation: updates per pass over a rollout, each on a share of it."""
+
+    def check(self, lanes: int, lstm: bool) -> None:
+        require(not lstm or lanes % self.minibatches == 0, "lanes", lanes, f"a multiple of --minibatches ({self.minibatches})")
+
+
+OPTIONS: dict[str, type[AlgorithmOptions]] = {"a3c": A3COptions, "ppo": PPOOptions, "imitation": ImitationOptions}
 """By the algorithms' names."""
 
 _CLASS = re.compile(r"[\w.]+:\w+")

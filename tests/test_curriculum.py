@@ -60,30 +60,53 @@ def test_a_recorder_keeps_the_states_that_a_demonstration_passes_through() -> No
 
 
 def test_a_player_shows_what_was_seen_before_each_action_and_begins_anew_at_an_end() -> None:
+    """Each demonstration against a game of its own that is stepped with the same actions."""
     from a3g.game.native_vector import NativeVectorEnv
 
-    dies = Demonstration(HERE, 0, np.full(200, RUN, np.uint8))  # into the first enemy
-    other = demonstration(THERE, 200)
-    turns = [other, dies, *[other] * 9]
-    player = DemonstrationPlayer(iter(turns).__next__, 2, OPTIONS)
-    steps = 40
-    observations = np.zeros((steps, 2, *OPTIONS.observation_shape), np.uint8)
-    actions = np.zeros((steps, 2), np.int64)
-    player.play(observations, actions)
+    shown = [demonstration(stage, 200, idle_frames=i) for i, stage in enumerate((HERE, THERE, Stage(6, 1)))]  # all die in time
+    player = DemonstrationPlayer(shown, 3, OPTIONS, seed=5)
+    observations = np.zeros((3, *OPTIONS.observation_shape), np.uint8)
+    games: list[NativeVectorEnv | None] = [None] * 3
+    played = [np.zeros(0, np.uint8)] * 3
+    ends = 0
+    for _ in range(150):
+        before = player.observations.copy()
+        step = player.step(observations)
+        np.testing.assert_array_equal(observations, before)
+        for lane in range(3):
+            game = games[lane]
+            if game is None:  # which one begins can be told from what is seen
+                for each in shown:
+                    game = NativeVectorEnv([HERE], 1, OPTIONS, starts=_Fixed([Start(each.stage, each.idle_frames)]))
+                    game.reset()
+                    if np.array_equal(game.observations[0], observations[lane]):
+                        games[lane], played[lane] = game, each.actions
+                        break
+                assert game is not None
+            np.testing.assert_array_equal(observations[lane], game.observations[0])
+            assert step.actions[lane] == played[lane][0]
+            played[lane] = played[lane][1:]
+            _, rewards, terminated, _, _ = game.step([step.actions[lane]])
+            assert step.rewards[lane] == rewards[0]
+            assert step.dones[lane] == terminated[0]
+            if terminated[0]:
+                games[lane], ends = None, ends + 1
+    assert ends > 2, "the test is too short"
 
-    env = NativeVectorEnv([HERE], 2, GameOptions(noop_max=0), starts=_Fixed([Start(THERE), Start(HERE), Start(THERE)]))
-    env.reset()
-    position = [0, 0]
-    playing = [other, dies]
-    for t in range(steps):
-        np.testing.assert_array_equal(observations[t], env.observations)
-        assert actions[t].tolist() == [playing[lane].actions[position[lane]] for lane in range(2)]
-        _, _, terminated, _, _ = env.step(actions[t])
-        for lane in range(2):
-            position[lane] += 1
-            if terminated[lane]:
-                position[lane], playing[lane] = 0, other
-    assert playing[1] is other, "nobody died: the test is too short"
+
+def test_a_player_goes_on_from_its_state_and_refuses_that_of_other_demonstrations() -> None:
+    shown = [demonstration(HERE, 200), demonstration(THERE, 200)]
+    observations = np.zeros((2, *OPTIONS.observation_shape), np.uint8)
+    player, other = (DemonstrationPlayer(shown, 2, OPTIONS, seed) for seed in (1, 2))
+    for _ in range(70):
+        player.step(observations)
+    state = player.state_dict()
+    other.load_state_dict(state)
+    for _ in range(70):
+        np.testing.assert_array_equal(player.step(observations).actions, other.step(observations).actions)
+        np.testing.assert_array_equal(player.observations, other.observations)
+    with pytest.raises(ValueError, match="other demonstrations"):
+        DemonstrationPlayer(shown[:1], 2, OPTIONS, 1).load_state_dict(state)
 
 
 class _Fixed(UniformStarts):

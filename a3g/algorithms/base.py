@@ -32,6 +32,8 @@ class Algorithm(ABC):
 
     options_class: ClassVar[type[AlgorithmOptions]] = AlgorithmOptions
     """A dataclass of the algorithm's own options; each field is a flag, its docstring the flag's help."""
+    learns_from_demonstrations: ClassVar[bool] = False
+    """Whether rollouts are demonstrations, played as they are, instead of the policy's own games."""
 
     @classmethod
     @abstractmethod

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 from a3g.config import TrainConfig
 from a3g.errors import UserError
 from a3g.experience.collector import Collector
+from a3g.experience.demonstration_collector import DemonstrationCollector
 from a3g.experience.double_buffered_collector import DoubleBufferedCollector
 from a3g.experience.rollout import Policy, Rollout
 from a3g.exploration.curriculum import CurriculumStarts
@@ -53,22 +54,23 @@ def make_starts(config: TrainConfig, worker: int) -> StartSource:
         UserError: if demonstrations are damaged, missing for all stages, or can't be played with this engine.
     """
     sticky_actions = (config.sticky_actions, config.sticky_actions_max) if config.sticky_actions_max else None
-    if (config.starts == "demonstrations" or config.retry_share) and resolve_emulator(config.emulator) != "native":
-        raise UserError("--starts demonstrations and --retry-share need the native engine: choose --emulator native.")
+    if config.retry_share and resolve_emulator(config.emulator) != "native":
+        raise UserError("--retry-share needs the native engine: choose --emulator native.")
     if config.starts == "stage" and config.stage_sampling == "uniform":
         starts: StartSource = UniformStarts(config.worker_stages(worker), config.noop_max, config.lanes, sticky_actions)
     else:
         adaptive = config.stage_sampling == "adaptive"
-        stages, demonstrations = config.single_stages(), _demonstrations(config)
+        stages = config.single_stages()
+        demonstrations = _demonstrations(config, stages) if config.starts == "demonstrations" else {}
         starts = CurriculumStarts(stages, config.game_options(), demonstrations, adaptive, sticky_actions)
     return RetryStarts(starts, config.retry_share, config.lanes) if config.retry_share else starts
 
 
-def _demonstrations(config: TrainConfig) -> dict[Stage, list[Demonstration]]:
-    """Those along which episodes begin."""
-    if config.starts != "demonstrations":
-        return {}
-    demonstrations = load_demonstrations(config.demos_dir, config.single_stages())
+def _demonstrations(config: TrainConfig, stages: Sequence[Stage]) -> dict[Stage, list[Demonstration]]:
+    """What exploration has found."""
+    if resolve_emulator(config.emulator) != "native":
+        raise UserError("Demonstrations are played by the native engine: choose --emulator native.")
+    demonstrations = load_demonstrations(config.demos_dir, stages)
     if not any(demonstrations.values()):
         raise UserError(f"There is no demonstration in {config.demos_dir}: find some with `python main.py explore`.")
     return demonstrations
@@ -77,7 +79,16 @@ def _demonstrations(config: TrainConfig) -> dict[Stage, list[Demonstration]]:
 def make_collector(
     config: TrainConfig, worker: int, policy: Policy, seed: int, clock: PhaseClock, on_step: Callable[[], None]
 ) -> AnyCollector:
-    """The games of a worker, and what plays them with a policy on the policy's device."""
+    """The games of a worker, and what plays them with a policy on the policy's device.
+
+    Raises:
+        UserError: if demonstrations that are needed are damaged or missing, or can't be played with this engine.
+    """
+    if policy.learns_from_demonstrations:
+        stages = config.single_stages()
+        demonstrations = [each for of_stage in _demonstrations(config, stages).values() for each in of_stage]
+        shape = config.lanes, config.num_steps, config.game_options()
+        return DemonstrationCollector(policy, demonstrations, *shape, seed, clock, on_step)
     envs = vector_env_parts(
         config.worker_stages(worker),
         config.lanes,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -29,6 +29,8 @@ class Policy(Protocol):
 
     device: torch.device
     """Where the network is, and where rollouts are to be."""
+    learns_from_demonstrations: ClassVar[bool]
+    """Whether rollouts are to be demonstrations instead of its own games."""
 
     def computing(self) -> AbstractContextManager[None]:
         """The arithmetic in which the network computes; the weights must not change inside."""

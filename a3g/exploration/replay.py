@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,46 +12,92 @@ from a3g.exploration.demonstrations import Demonstration
 from a3g.game.emulators import Image
 from a3g.game.native_vector import NativeVectorEnv
 from a3g.game.options import GameOptions
-from a3g.game.packing import State
+from a3g.game.packing import State, pack_values, unpack_values
 from a3g.game.rules import Outcome
 from a3g.game.starts import Start
 
 
-class DemonstrationPlayer:
-    """Lanes that play demonstrations, one after the other."""
+@dataclass(frozen=True, slots=True)
+class DemonstrationStep:
+    """One agent step of all lanes."""
 
-    def __init__(self, choose: Callable[[], Demonstration], lanes: int, options: GameOptions) -> None:
+    actions: NDArray[np.int64]
+    """(lanes,)"""
+    rewards: NDArray[np.float32]
+    """(lanes,)"""
+    dones: NDArray[np.bool_]
+    """(lanes,), whether the demonstration ended with the step."""
+
+
+class DemonstrationPlayer:
+    """Lanes that play demonstrations, one after the other: each stage as often as the others."""
+
+    def __init__(self, demonstrations: Sequence[Demonstration], lanes: int, options: GameOptions, seed: int) -> None:
         """
         Args:
-            choose: gives the next demonstration to play.
+            demonstrations: what is chosen from at random.
             lanes: games played side by side.
             options: the game; its sticky actions are off here.
+            seed: of the choice.
         """
-        self._choose = choose
-        self._playing: dict[int, Demonstration] = {}
+        self._demonstrations = tuple(demonstrations)
+        by_stage: dict[str, list[int]] = {}
+        for i, demonstration in enumerate(self._demonstrations):
+            by_stage.setdefault(str(demonstration.stage), []).append(i)
+        self._of_stages = list(by_stage.values())
+        self._random = np.random.default_rng(seed)
+        self._playing = np.zeros(lanes, np.int64)
         self._positions = np.zeros(lanes, np.int64)
-        starts = _DemonstrationStarts(self._begin)
-        self._env = NativeVectorEnv([None], lanes, replace(options, episodic_life=False), copy=False, starts=starts)
+        game = replace(options, episodic_life=False)
+        self._env = NativeVectorEnv([None], lanes, game, copy=False, starts=_DemonstrationStarts(self._begin))
         self._env.reset()
 
-    def play(self, observations: Image, actions: NDArray[np.int64]) -> None:
-        """Play on by T agent steps.
+    @property
+    def observations(self) -> Image:
+        """What is seen before the next step, uint8 (lanes, stack, height, width): the buffer itself."""
+        return self._env.observations
+
+    def step(self, observations: Image) -> DemonstrationStep:
+        """Play one agent step in every lane.
 
         Args:
-            observations: uint8 (T, lanes, stack, height, width); takes what was seen before each action.
-            actions: int64 (T, lanes); takes the actions.
+            observations: uint8 (lanes, stack, height, width); takes what was seen before it.
         """
-        for t in range(len(actions)):
-            observations[t] = self._env.observations
-            for lane, position in enumerate(self._positions.tolist()):
-                actions[t, lane] = self._playing[lane].actions[position]
-            self._positions += 1
-            # A lane whose game ends begins its next demonstration in this very call.
-            self._env.step(actions[t])
+        observations[:] = self._env.observations
+        pairs = zip(self._playing.tolist(), self._positions.tolist(), strict=True)
+        actions = np.array([self._demonstrations[i].actions[position] for i, position in pairs], np.int64)
+        self._positions += 1
+        # A lane whose game ends begins its next demonstration in this very call.
+        _, rewards, terminated, truncated, _ = self._env.step(actions.copy())
+        return DemonstrationStep(actions, rewards, terminated | truncated)
+
+    def state_dict(self) -> State:
+        """What the next steps depend on beside the demonstrations, as copies."""
+        return {
+            **{f"env.{name}": array for name, array in self._env.state_dict().items()},
+            **pack_values("demonstrations", [self._random.bit_generator.state, len(self._demonstrations)]),
+            "playing": self._playing.copy(),
+            "positions": self._positions.copy(),
+        }
+
+    def load_state_dict(self, state: State) -> None:
+        """Continue from what `state_dict` gave; raises ValueError or KeyError if the demonstrations were others."""
+        random, number = unpack_values("demonstrations", state)
+        if number != len(self._demonstrations):
+            raise ValueError("there were other demonstrations")
+        self._env.load_state_dict({name[4:]: array for name, array in state.items() if name.startswith("env.")})
+        self._random.bit_generator.state = random
+        np.copyto(self._playing, state["playing"])
+        np.copyto(self._positions, state["positions"])
+
+    def close(self) -> None:
+        """End the games."""
+        self._env.close()
 
     def _begin(self, lane: int) -> Demonstration:
-        self._playing[lane], self._positions[lane] = self._choose(), 0
-        return self._playing[lane]
+        of_stage = self._of_stages[self._random.integers(len(self._of_stages))]
+        self._playing[lane], self._positions[lane] = of_stage[self._random.integers(len(of_stage))], 0
+        return self._demonstrations[int(self._playing[lane])]
 
 
 class StateRecorder:
@@ -103,17 +149,3 @@ class _DemonstrationStarts:
 
     def load_state_dict(self, state: State) -> None:
         """Nothing to load."""
-
-
-def in_random_order(demonstrations: Sequence[Demonstration], random: np.random.Generator) -> Callable[[], Demonstration]:
-    """What gives each stage as often as the others, and each of its demonstrations as often as its others."""
-    by_stage: dict[str, list[Demonstration]] = {}
-    for demonstration in demonstrations:
-        by_stage.setdefault(str(demonstration.stage), []).append(demonstration)
-    stages = list(by_stage.values())
-
-    def choose() -> Demonstration:
-        of_stage = stages[random.integers(len(stages))]
-        return of_stage[random.integers(len(of_stage))]
-
-    return choose
