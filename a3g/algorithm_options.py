@@ -70,8 +70,12 @@ class ImitationOptions(ActorCriticOptions):
 
     minibatches: int = 4
     """ppo, imitation: updates per pass over a rollout, each on a share of it."""
+    taught_steps: int = 0
+    """imitation: agent steps that the agent itself plays in every lane before each rollout, to be shown a way on where it
+    fails; 0: only the given demonstrations are imitated; more than 0 needs --no-lstm."""
 
     def check(self, lanes: int, lstm: bool) -> None:
+        require(not (lstm and self.taught_steps), "taught_steps", self.taught_steps, "0 with an LSTM: add --no-lstm")
         require(not lstm or lanes % self.minibatches == 0, "lanes", lanes, f"a multiple of --minibatches ({self.minibatches})")
 
 

@@ -76,6 +76,7 @@ RANGES: dict[str, Range] = {
     "epochs": Range(1, 1_000),
     "minibatches": Range(1, 4_096),
     "clip": Range(0, 1_000, above_low=True),
+    "taught_steps": Range(0, 100_000),
     "learn_share": Range(0, 1, above_low=True, words="more than 0 and at most 1"),
     # -- testing
     "test_episodes": Range(1, 10_000),

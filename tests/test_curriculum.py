@@ -94,10 +94,11 @@ def test_a_player_shows_what_was_seen_before_each_action_and_begins_anew_at_an_e
     assert ends > 2, "the test is too short"
 
 
-def test_a_player_goes_on_from_its_state_and_refuses_that_of_other_demonstrations() -> None:
+def test_a_player_goes_on_from_its_state_and_refuses_that_of_other_stages() -> None:
     shown = [demonstration(HERE, 200), demonstration(THERE, 200)]
     observations = np.zeros((2, *OPTIONS.observation_shape), np.uint8)
     player, other = (DemonstrationPlayer(shown, 2, OPTIONS, seed) for seed in (1, 2))
+    player.add(demonstration(HERE, 250, idle_frames=2))
     for _ in range(70):
         player.step(observations)
     state = player.state_dict()
@@ -105,7 +106,7 @@ def test_a_player_goes_on_from_its_state_and_refuses_that_of_other_demonstration
     for _ in range(70):
         np.testing.assert_array_equal(player.step(observations).actions, other.step(observations).actions)
         np.testing.assert_array_equal(player.observations, other.observations)
-    with pytest.raises(ValueError, match="other demonstrations"):
+    with pytest.raises(ValueError, match="other stages"):
         DemonstrationPlayer(shown[:1], 2, OPTIONS, 1).load_state_dict(state)
 
 

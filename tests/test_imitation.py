@@ -26,7 +26,15 @@ LANES, STEPS = 3, 40
 
 
 def settings(**options: Any) -> TrainConfig:
-    small = {"network": "conv4", "hidden_size": 32, "lanes": LANES, "num_steps": STEPS, "precision": "float32", "gamma": 0.9}
+    small = {
+        "taught_steps": 0,
+        "network": "conv4",
+        "hidden_size": 32,
+        "lanes": LANES,
+        "num_steps": STEPS,
+        "precision": "float32",
+        "gamma": 0.9,
+    }
     return TrainConfig().with_values({"algorithm": "imitation", "lstm": False, "minibatches": 2, **small, **options})
 
 

@@ -81,6 +81,13 @@ class Algorithm(ABC):
     def act(self, observations: Tensor, state: Tensor, episode_starts: Tensor, random: torch.Generator) -> Step:
         """Choose actions while experience is collected; see `a3g.experience.rollout.Policy.act`."""
 
+    def greedy(self, observations: Tensor) -> Tensor:
+        """The actions wanted most, of a network without memory; see `a3g.experience.rollout.Policy.greedy`."""
+        lanes = len(observations)
+        every = torch.ones(lanes, dtype=torch.bool, device=self.device)
+        preferences, _ = self.preferences(self.model, observations, self.initial_state(lanes), every)
+        return preferences.argmax(dim=-1)
+
     @abstractmethod
     def bootstrap(self, observations: Tensor, state: Tensor, episode_starts: Tensor) -> Tensor:
         """Values of states, float32 (lanes,); see `a3g.experience.rollout.Policy.bootstrap`."""

@@ -1,4 +1,4 @@
-"""Collecting `(T, lanes)` of experience from demonstrations instead of from the policy's own play."""
+"""Collecting `(T, lanes)` of experience from demonstrations, given ones and those that a teacher makes of the policy's play."""
 
 from __future__ import annotations
 
@@ -6,17 +6,25 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from a3g.experience.episodes import EpisodeRecord
 from a3g.experience.rollout import Policy, Rollout
 from a3g.exploration.demonstrations import Demonstration
 from a3g.exploration.replay import DemonstrationPlayer
+from a3g.exploration.teacher import Teacher
+from a3g.game.emulators import Image
 from a3g.game.options import GameOptions
 from a3g.reporting.phases import Phase, PhaseClock
 
 
 class DemonstrationCollector:
-    """Lanes play demonstrations, each stage as often as the others; the policy only values the states they end in."""
+    """Lanes play demonstrations, each stage as often as the others.
+
+    With a teacher the policy plays too, in lanes of its own, greedily. What comes of that, the teacher's help included, is
+    added to the demonstrations; the policy's own episodes, up to where it was helped, are those reported.
+    """
 
     def __init__(
         self,
@@ -26,6 +34,8 @@ class DemonstrationCollector:
         num_steps: int,
         options: GameOptions,
         seed: int,
+        teacher: Teacher | None = None,
+        taught_steps: int = 0,
         clock: PhaseClock | None = None,
         on_step: Callable[[], None] = lambda: None,
     ) -> None:
@@ -37,10 +47,13 @@ class DemonstrationCollector:
             num_steps: T.
             options: the game; its sticky actions are off here.
             seed: of the choice of demonstrations.
+            teacher: lets the policy play.
+            taught_steps: agent steps that it plays in every lane of the teacher before each rollout.
             clock: told what is emulator and what is acting.
             on_step: called before every rollout, as a sign of life.
         """
         self._policy, self._clock, self._on_step = policy, clock or PhaseClock(), on_step
+        self._teacher, self._taught_steps = teacher, taught_steps
         self._player = DemonstrationPlayer(demonstrations, lanes, options, seed)
         self._rollout = Rollout.empty(num_steps, lanes, options.observation_shape, policy)
         self._observations = torch.zeros(num_steps, lanes, *options.observation_shape, dtype=torch.uint8)
@@ -55,6 +68,7 @@ class DemonstrationCollector:
     def collect(self) -> Rollout:
         """Play T agent steps of demonstrations in every lane."""
         rollout, device = self._rollout, self._policy.device
+        rollout.episodes = self._learn_from_teacher()
         self._clock.lap(Phase.ACTING)
         for t in range(len(self._actions)):
             self._on_step()
@@ -76,8 +90,28 @@ class DemonstrationCollector:
             rollout.next_values = self._policy.bootstrap(after, self._state, self._starts.to(device))
         return rollout
 
+    def _learn_from_teacher(self) -> list[EpisodeRecord]:
+        """Let the policy play; returns its episodes."""
+        if self._teacher is None:
+            return []
+        with self._policy.computing():
+            found, lessons = self._teacher.play(self._taught_steps, self._choose)
+        for demonstration in found:
+            self._player.add(demonstration)
+        return [
+            EpisodeRecord(str(each.stage), str(each.outcome), each.episode_return, each.agent_steps, each.progress)
+            for each in lessons
+        ]
+
+    def _choose(self, observations: Image) -> NDArray[np.int64]:
+        self._on_step()
+        return self._policy.greedy(torch.from_numpy(observations).to(self._policy.device)).cpu().numpy()
+
     def state_dict(self) -> dict[str, Tensor]:
-        """Everything that the next rollout depends on but the network and the demonstrations, as copies on the CPU."""
+        """What the next rollout depends on beside the network and the demonstrations given, as copies on the CPU.
+
+        The games with a teacher are not among it: they begin anew.
+        """
         state = {name: torch.from_numpy(np.asarray(array).copy()) for name, array in self._player.state_dict().items()}
         return {**state, "first_steps": self._starts.clone()}
 

@@ -17,6 +17,7 @@ from a3g.experience.rollout import Policy, Rollout
 from a3g.exploration.curriculum import CurriculumStarts
 from a3g.exploration.demonstrations import Demonstration, load_demonstrations
 from a3g.exploration.retries import RetryStarts
+from a3g.exploration.teacher import Teacher
 from a3g.game.emulators import emulator_class, resolve_emulator
 from a3g.game.make import vector_env_parts
 from a3g.game.stages import Stage
@@ -86,9 +87,13 @@ def make_collector(
     """
     if policy.learns_from_demonstrations:
         stages = config.single_stages()
-        demonstrations = [each for of_stage in _demonstrations(config, stages).values() for each in of_stage]
-        shape = config.lanes, config.num_steps, config.game_options()
-        return DemonstrationCollector(policy, demonstrations, *shape, seed, clock, on_step)
+        known, game = _demonstrations(config, stages), config.game_options()
+        sticky_actions = max(config.sticky_actions, config.sticky_actions_max)
+        taught_steps = getattr(config.options, "taught_steps", 0)
+        teacher = Teacher(known, config.lanes, game, sticky_actions, seed) if taught_steps else None
+        shown = [each for of_stage in known.values() for each in of_stage]
+        shape = config.lanes, config.num_steps, game
+        return DemonstrationCollector(policy, shown, *shape, seed, teacher, taught_steps, clock, on_step)
     envs = vector_env_parts(
         config.worker_stages(worker),
         config.lanes,

@@ -51,6 +51,9 @@ class Policy(Protocol):
             random: source of all random choices.
         """
 
+    def greedy(self, observations: Tensor) -> Tensor:
+        """The actions, int64 (lanes,), wanted most; for networks without memory; inside `computing`."""
+
     def bootstrap(self, observations: Tensor, state: Tensor, episode_starts: Tensor) -> Tensor:
         """Values float32 (lanes,) of the states that follow, for what a rollout or a truncated episode cuts off."""
 

@@ -16,9 +16,9 @@ from a3g.exploration.archive import Archive, cells_of
 from a3g.exploration.games import CLEARED, NO_OUTCOME, Games
 
 # Agent steps of an exploration from a cell, and the chance in each that the action changes.
-_STEPS, _CHANGE = 30, 0.12
+_STEPS, CHANGE = 30, 0.12
 # How likely each action is: to the right, running and jumping most.
-_ACTION_WEIGHTS = (0.4, 1.0, 2.0, 2.0, 4.0, 1.0, 1.0, 1.0, 1.0, 0.7)
+ACTION_WEIGHTS = (0.4, 1.0, 2.0, 2.0, 4.0, 1.0, 1.0, 1.0, 1.0, 0.7)
 # With a guide: the share of explorations that follow it, for so many agent steps.
 _GUIDED, _GUIDED_STEPS = 0.7, 120
 # The guide is followed from the nearest place that it comes by, so many units of 16 pixels away at most.
@@ -82,7 +82,7 @@ class Explorer:
         """Agent steps played so far in all lanes."""
         self.furthest = 0
         """Pixels of new ground in the game that came furthest."""
-        weights = np.array(_ACTION_WEIGHTS)
+        weights = np.array(ACTION_WEIGHTS)
         self._action_sums = np.cumsum(weights / weights.sum())
         lanes = games.lanes
         self._ways: list[bytearray] = [bytearray() for _ in range(lanes)]
@@ -130,7 +130,7 @@ class Explorer:
     def _act(self) -> None:
         """Choose the next action of every lane: the guide's, else the last one, or at times another."""
         random = self._random.random((3, self._games.lanes))
-        changes = random[0] < _CHANGE
+        changes = random[0] < CHANGE
         self._chosen[changes] = self._draw(random[1, changes])
         for lane, following in enumerate(self._following):
             if following is not None:

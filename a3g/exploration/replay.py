@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -12,9 +13,13 @@ from a3g.exploration.demonstrations import Demonstration
 from a3g.game.emulators import Image
 from a3g.game.native_vector import NativeVectorEnv
 from a3g.game.options import GameOptions
-from a3g.game.packing import State, pack_values, unpack_values
+from a3g.game.packing import State, pack_bytes, pack_values, unpack_bytes, unpack_values
 from a3g.game.rules import Outcome
+from a3g.game.stages import Stage
 from a3g.game.starts import Start
+
+MOST_ADDED = 300
+"""Demonstrations of a stage that are kept beside those given at first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +45,12 @@ class DemonstrationPlayer:
             options: the game; its sticky actions are off here.
             seed: of the choice.
         """
-        self._demonstrations = tuple(demonstrations)
-        by_stage: dict[str, list[int]] = {}
-        for i, demonstration in enumerate(self._demonstrations):
-            by_stage.setdefault(str(demonstration.stage), []).append(i)
-        self._of_stages = list(by_stage.values())
+        self._given: dict[Stage, list[Demonstration]] = {}
+        for demonstration in demonstrations:
+            self._given.setdefault(demonstration.stage, []).append(demonstration)
+        self._added: dict[Stage, deque[Demonstration]] = {stage: deque(maxlen=MOST_ADDED) for stage in self._given}
         self._random = np.random.default_rng(seed)
-        self._playing = np.zeros(lanes, np.int64)
+        self._playing = [demonstrations[0]] * lanes
         self._positions = np.zeros(lanes, np.int64)
         game = replace(options, episodic_life=False)
         self._env = NativeVectorEnv([None], lanes, game, copy=False, starts=_DemonstrationStarts(self._begin))
@@ -57,6 +61,10 @@ class DemonstrationPlayer:
         """What is seen before the next step, uint8 (lanes, stack, height, width): the buffer itself."""
         return self._env.observations
 
+    def add(self, demonstration: Demonstration) -> None:
+        """Play this one too from now on, and the oldest one added for its stage no more if there are too many."""
+        self._added[demonstration.stage].append(demonstration)
+
     def step(self, observations: Image) -> DemonstrationStep:
         """Play one agent step in every lane.
 
@@ -64,30 +72,36 @@ class DemonstrationPlayer:
             observations: uint8 (lanes, stack, height, width); takes what was seen before it.
         """
         observations[:] = self._env.observations
-        pairs = zip(self._playing.tolist(), self._positions.tolist(), strict=True)
-        actions = np.array([self._demonstrations[i].actions[position] for i, position in pairs], np.int64)
+        pairs = zip(self._playing, self._positions.tolist(), strict=True)
+        actions = np.array([playing.actions[position] for playing, position in pairs], np.int64)
         self._positions += 1
         # A lane whose game ends begins its next demonstration in this very call.
         _, rewards, terminated, truncated, _ = self._env.step(actions.copy())
         return DemonstrationStep(actions, rewards, terminated | truncated)
 
     def state_dict(self) -> State:
-        """What the next steps depend on beside the demonstrations, as copies."""
+        """What the next steps depend on beside the demonstrations given at first, as copies."""
+        added = [each for of_stage in self._added.values() for each in of_stage]
         return {
             **{f"env.{name}": array for name, array in self._env.state_dict().items()},
-            **pack_values("demonstrations", [self._random.bit_generator.state, len(self._demonstrations)]),
-            "playing": self._playing.copy(),
+            **pack_values("random", self._random.bit_generator.state),
+            **_pack("added", added),
+            **_pack("playing", self._playing),
             "positions": self._positions.copy(),
         }
 
     def load_state_dict(self, state: State) -> None:
-        """Continue from what `state_dict` gave; raises ValueError or KeyError if the demonstrations were others."""
-        random, number = unpack_values("demonstrations", state)
-        if number != len(self._demonstrations):
-            raise ValueError("there were other demonstrations")
+        """Continue from what `state_dict` gave; raises ValueError, KeyError or TypeError if it does not fit."""
+        added, playing = _unpack("added", state), _unpack("playing", state)
+        if not {each.stage for each in (*added, *playing)} <= self._given.keys():
+            raise ValueError("there are demonstrations of other stages")
         self._env.load_state_dict({name[4:]: array for name, array in state.items() if name.startswith("env.")})
-        self._random.bit_generator.state = random
-        np.copyto(self._playing, state["playing"])
+        self._random.bit_generator.state = unpack_values("random", state)
+        for of_stage in self._added.values():
+            of_stage.clear()
+        for each in added:
+            self.add(each)
+        self._playing = playing
         np.copyto(self._positions, state["positions"])
 
     def close(self) -> None:
@@ -95,9 +109,23 @@ class DemonstrationPlayer:
         self._env.close()
 
     def _begin(self, lane: int) -> Demonstration:
-        of_stage = self._of_stages[self._random.integers(len(self._of_stages))]
-        self._playing[lane], self._positions[lane] = of_stage[self._random.integers(len(of_stage))], 0
-        return self._demonstrations[int(self._playing[lane])]
+        stage = list(self._given)[self._random.integers(len(self._given))]
+        choice = [*self._given[stage], *self._added[stage]]
+        self._playing[lane], self._positions[lane] = choice[self._random.integers(len(choice))], 0
+        return self._playing[lane]
+
+
+def _pack(name: str, demonstrations: Sequence[Demonstration]) -> State:
+    values = [[each.stage, each.idle_frames, each.sticky_actions] for each in demonstrations]
+    return {**pack_values(name, values), **pack_bytes(f"{name}.actions", [each.actions.tobytes() for each in demonstrations])}
+
+
+def _unpack(name: str, state: State) -> list[Demonstration]:
+    rows = zip(unpack_values(name, state), unpack_bytes(f"{name}.actions", state), strict=True)
+    return [
+        Demonstration(Stage(*stage), idle_frames, np.frombuffer(actions, np.uint8), chance)
+        for (stage, idle_frames, chance), actions in rows
+    ]
 
 
 class StateRecorder:
