@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: setup train explore eval test test-fast test-avx2 coverage soak kills lint lint-native format hooks docs
+.PHONY: campaign setup train explore eval test test-fast test-avx2 coverage soak kills lint lint-native format hooks docs
 .PHONY: bench bench-clear bench-staleness bench-native bench-native-optimisations native-compare
 
 setup: $(STAMP)
@@ -44,6 +44,13 @@ explore: $(STAMP)
 # Plays stage 1-1 a hundred times with the shipped weights.
 eval: $(STAMP)
 	$(BIN)/python gym_eval.py --env SuperMarioBros-1-1-v0 --num-episodes 100
+
+# One model for all 32 stages: finds demonstrations where there are none, then trains until it is stopped (MINUTES=60 for an hour).
+# It goes on wherever it is started again. trained_models/campaign holds what another machine needs to go on.
+campaign: MINUTES = 0
+campaign: $(STAMP)
+	$(BIN)/python main.py explore
+	$(BIN)/python -m benchmarks.campaign --minutes $(MINUTES)
 
 # All tests, then those of learning once more as on a processor without AVX-512.
 test: $(STAMP)

@@ -14,14 +14,8 @@ _QUICK = {
     "tau": 0.95,
     "max_grad_norm": 0.5,
 }
-# What makes the most of what exploration has found.
-_CURRICULUM = {
-    "train_stages": True,
-    "starts": "demonstrations",
-    "stage_sampling": "adaptive",
-    "retry_share": 0.3,
-    "sticky_actions_max": 0.25,
-}
+# What those for all stages have in common: tests with sticky actions, which a policy known by heart does not pass.
+_TESTS_OF_ALL_STAGES = {"test_episodes": 10, "test_sticky_actions": 0.1, "test_interval": 600.0}
 PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     "a3g": ("A3G with the network and settings of the original A3G, many lanes per worker", {}),
     "original-a3g": (
@@ -33,20 +27,39 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
         {**_QUICK, "network": "nips", "hidden_size": 256, "algorithm": "ppo", "num_steps": 64, "lr": 5e-4},
     ),
     "all-stages": (
-        "one model for all 32 stages: a curriculum along demonstrations, sticky actions, retries before deaths",
+        "one model for all 32 stages: imitates demonstrations, plays with sticky actions, is shown a way on where it fails",
         {
             **_QUICK,
-            **_CURRICULUM,
-            "network": "nature",
+            "network": "nips",
+            "hidden_size": 512,
+            "algorithm": "imitation",
+            "lanes": 32,
+            "num_steps": 32,
+            "gamma": 0.95,
+            "lr": 5e-4,
+            "taught_steps": 16,
+            "sticky_actions_max": 0.2,
+            **_TESTS_OF_ALL_STAGES,
+        },
+    ),
+    "all-stages-ppo": (
+        "to go on from all-stages with PPO: a curriculum along demonstrations, sticky actions, retries before deaths",
+        {
+            **_QUICK,
+            "network": "nips",
+            "hidden_size": 512,
             "algorithm": "ppo",
             "lanes": 32,
             "num_steps": 32,
-            "learn_share": 0.4,
             "gamma": 0.95,
             "lr": 4e-4,
-            "test_episodes": 10,
-            "test_sticky_actions": 0.1,
-            "test_interval": 600.0,
+            "learn_share": 0.4,
+            "train_stages": True,
+            "starts": "demonstrations",
+            "stage_sampling": "adaptive",
+            "retry_share": 0.3,
+            "sticky_actions_max": 0.25,
+            **_TESTS_OF_ALL_STAGES,
         },
     ),
     "quick-a3c": (
