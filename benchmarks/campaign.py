@@ -1,8 +1,8 @@
 """The campaign for one model that plays all 32 stages: `python -m benchmarks.campaign --help`, or `make campaign`.
 
 It is one training run, `campaign`, that goes on whenever it is started again. What it needs to go on on another machine is
-kept beside it in a few megabytes that can be committed: the newest weights and the history of tests. The optimizer's state
-stays behind; it is made anew within some thousand updates.
+kept beside it in a few megabytes that can be committed: the newest weights, the history of tests, and the demonstrations that
+the teacher has made. The optimizer's state stays behind; it is made anew within some thousand updates.
 """
 
 from __future__ import annotations
@@ -17,7 +17,12 @@ from pathlib import Path
 
 import tyro
 
+from a3g.config import TrainConfig
 from a3g.errors import UserError
+from a3g.exploration.demonstrations import load_demonstrations, save_demonstrations
+from a3g.exploration.replay import added_demonstrations
+from a3g.exploration.search import is_new
+from a3g.files import load_tensors
 from a3g.runs.history import HistoryEntry, append_to_history, read_history
 from a3g.runs.paths import HISTORY_NAME, checkpoints_in
 from a3g.runs.playable import find_weights
@@ -29,6 +34,9 @@ RUN = "campaign"
 ENV = "SuperMarioBros-v0"
 EARLIER_NAME = "earlier_history.csv"
 """In the run's folder: the tests of the runs before, on other machines."""
+DEMOS_NAME = "demos"
+"""In the folder that can be committed: exploration's demonstrations, then the teacher's."""
+MOST_PER_STAGE = 200
 SECONDS_BETWEEN_COPIES = 600.0
 
 
@@ -39,7 +47,7 @@ class Options:
     minutes: float = 0.0
     """Stop after so many minutes from now; 0 never."""
     folder: Path = Path("trained_models/campaign")
-    """Where what can be committed is kept: the newest weights and the history."""
+    """Where what can be committed is kept: the newest weights, the history and the teacher's demonstrations."""
     log_dir: Path = Path("logs")
     """Folder of the run's folder."""
     picture: Path = Path("docs/campaign.png")
@@ -58,6 +66,8 @@ def main() -> int:
         _begin(run, options.folder)
         if weights_path(options.folder, ENV).is_file():
             command += ["--load", "--load-model-dir", str(options.folder)]
+    if (options.folder / DEMOS_NAME).is_dir():
+        command += ["--demos-dir", str(options.folder / DEMOS_NAME)]
     if options.minutes:
         command += ["--max-minutes", str(options.minutes)]
     with subprocess.Popen([*command, *options.arguments], cwd=ROOT) as training:
@@ -92,12 +102,29 @@ def _keep(run: Path, folder: Path, picture: Path) -> None:
     save_weights(
         weights_path(folder, ENV), weights.build(), ENV, weights.game, weights.agent_steps, algorithm=weights.algorithm
     )
+    _keep_demonstrations(run, folder / DEMOS_NAME)
     tests = history(run)
     (folder / HISTORY_NAME).unlink(missing_ok=True)
     for entry in tests:
         append_to_history(folder, entry)
     draw({RUN: tests}, picture)
     print(f"campaign: {describe(tests)}", flush=True)
+
+
+def _keep_demonstrations(run: Path, folder: Path) -> None:
+    """Write exploration's demonstrations, and the newest ones that the workers' teachers had made at the last checkpoint."""
+    found = load_demonstrations(TrainConfig().demos_dir)
+    before = load_demonstrations(folder)
+    checkpoint = checkpoints_in(run)[-1]
+    for path in sorted(run.glob(f"{checkpoint.stem}.worker-*.safetensors")):
+        tensors, _ = load_tensors(path, "worker's state")
+        state = {name.removeprefix("collector."): each.numpy() for name, each in tensors.items()}
+        for each in added_demonstrations(state) if "added" in state else ():
+            if is_new(each.actions, each.idle_frames, before[each.stage]):
+                before[each.stage].append(each)
+    for stage, first in found.items():
+        taught = [each for each in before[stage] if is_new(each.actions, each.idle_frames, first)]
+        save_demonstrations(folder, stage, [*first, *taught[len(first) - MOST_PER_STAGE :]])
 
 
 if __name__ == "__main__":

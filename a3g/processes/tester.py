@@ -240,7 +240,9 @@ class Tester:
     def _save(self, path: Path, best: _Best) -> None:
         try:
             trained_on = replace(self._config.game_options(), episodic_life=False)
-            save_weights(path, best.model, self._config.env, trained_on, best.score.agent_steps, best.score)
+            save_weights(
+                path, best.model, self._config.env, trained_on, best.score.agent_steps, best.score, self._config.algorithm
+            )
         except OSError as error:
             self._unsaved = True
             say(f"a3g test: could not save the best weights to {path}: {error}")
