@@ -307,7 +307,8 @@ def test_nothing_that_is_recorded_asks_the_cpu(lstm: bool, precision: str) -> No
         with CpuIsNotAsked():
             advantages, returns = algorithm._compute_targets(rollout.rewards, values, rollout.dones)
             experience = rollout.observations, rollout.initial_state, rollout.episode_starts, rollout.actions
-            algorithm._compute_update(*experience, rollout.columns["log_probs"], advantages, returns)
+            weights = torch.ones_like(returns)
+            algorithm._compute_update(*experience, rollout.columns["log_probs"], advantages, returns, weights)
         assert algorithm.flat.gradients.any()
     with pytest.raises(AssertionError), CpuIsNotAsked():
         torch.multinomial(torch.ones(3), 1)
