@@ -17,6 +17,7 @@ import pytest
 import torch
 from torch import multiprocessing, nn
 
+from a3g.algorithms.actor_critic import Batch
 from a3g.config import TrainConfig
 from a3g.files import load_tensors
 from a3g.networks.actor_critic import ActorCritic
@@ -242,7 +243,7 @@ def test_ppo_minibatches_take_every_lane_once_per_epoch() -> None:
     settings = config(workers=1, lanes=8, algorithm="ppo", epochs=3, minibatches=4)
     shared = make_shared(settings)
     worker = make_worker(0, settings, shared, CPU)
-    batches = list(worker.algorithm._batches())
+    batches = list(worker.algorithm._batches(Batch(*[torch.zeros(0)] * len(Batch._fields))))
     worker.collector.close()
     assert [len(batch) for batch in batches] == [2] * 12
     for epoch in range(3):
