@@ -15,7 +15,7 @@ from a3g.errors import UserError
 from a3g.experience.make import make_collector
 from a3g.exploration.demonstrations import load_demonstrations
 from a3g.exploration.games import CLEARED, Games, replay
-from a3g.exploration.search import find_rescue
+from a3g.exploration.replay import added_demonstrations
 from a3g.exploration.teacher import Lesson, Teacher
 from a3g.game.emulators import Image, available_emulators
 from a3g.game.options import GameOptions
@@ -87,17 +87,6 @@ def test_the_same_seed_teaches_the_same() -> None:
     assert play() == play()
 
 
-def test_a_rescue_holds_the_agents_own_steps_and_clears() -> None:
-    shown = load_demonstrations(DEMOS, [STAGE])[STAGE][0]
-    own = np.full(12, RUN, np.uint8)
-    found = [each.found for each in find_rescue(shown, 2, own, 0.05, (1, 2)) if each.found is not None]
-    assert len(found) == 1
-    assert found[0].actions[:12].tolist() == own.tolist()
-    assert replay(Games(STAGE, 2, lanes=1), found[0].actions) == CLEARED
-    with pytest.raises(ValueError, match="end an episode"):
-        next(find_rescue(shown, 0, np.full(400, RUN, np.uint8), 0.0, (1, 2)))
-
-
 def test_what_is_taught_joins_the_demonstrations_and_the_agents_own_episodes_are_reported() -> None:
     torch.manual_seed(0)
     config = TrainConfig().with_values(
@@ -105,7 +94,7 @@ def test_what_is_taught_joins_the_demonstrations_and_the_agents_own_episodes_are
             "env": f"SuperMarioBros-{STAGE}-v0",
             "algorithm": "imitation",
             "lstm": False,
-            "taught_steps": 30,
+            "taught_steps": 250,
             "lanes": 2,
             "num_steps": 8,
             "network": "conv4",
@@ -114,9 +103,17 @@ def test_what_is_taught_joins_the_demonstrations_and_the_agents_own_episodes_are
         }
     )
     algorithm = make_algorithm(config, CPU)
+    with torch.no_grad():
+        algorithm.model.actor.bias[RUN] = 100.0  # an agent that runs into whatever comes
     collector = make_collector(config, 0, algorithm, 1, PhaseClock(), lambda: None)
-    episodes = [episode for _ in range(3) for episode in collector.collect().episodes]
+    episodes = []
+    for _ in range(3):
+        episodes += collector.collect().episodes
     assert {episode.stage for episode in episodes} == {str(STAGE)}
+    state = {name: tensor.numpy() for name, tensor in collector.state_dict().items()}
+    added = added_demonstrations(state)
+    assert added
+    assert all(replay(Games(STAGE, each.idle_frames, lanes=1), each.actions) == CLEARED for each in added)
     collector.close()
 
 

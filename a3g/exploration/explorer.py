@@ -74,8 +74,7 @@ class Explorer:
         self._random = np.random.default_rng(seed)
         self._sticky_actions = sticky_actions
         self._guides = tuple(guides)
-        # At the stage's start a guide is followed from its first step, wherever else from where it comes by.
-        self.archive = Archive(games.start, int(games.places()[0]) if len(games.prefix) else -1)
+        self.archive = Archive(games.start, -1)
         self.best: NDArray[np.uint8] | None = None
         """The shortest clearing actions found, executed ones if actions were sticky: (steps,)."""
         self.agent_steps = 0
@@ -118,8 +117,7 @@ class Explorer:
         self._following[lane] = None
         if self._guides and self._random.random() < _GUIDED:
             guide = self._guides[self._random.integers(len(self._guides))]
-            place = self.archive.places[number]
-            step = guide.step_at(place) if place >= 0 else 0
+            step = guide.step_at(self.archive.places[number]) if number else 0
             if step is not None:
                 self._following[lane], self._left[lane] = (guide, step), _GUIDED_STEPS
 

@@ -67,8 +67,6 @@ class Games:
             self._batch.start(lane, state, list(stage), 1 + idle_frames, variables=self.variables, ram=self.ram)
         self.start: bytes = self.save(0)
         """The game before the first agent step."""
-        self.prefix: NDArray[np.uint8] = np.zeros(0, np.uint8)
-        """What was played from the stage's start to `start`: (steps,)."""
 
     def step(self, actions: NDArray[np.integer[Any]], active: NDArray[np.bool_] | None = None) -> None:
         """One agent step: indices into `ACTION_SET`, (lanes,), in all lanes or those that are `active`."""
@@ -82,17 +80,6 @@ class Games:
     def load(self, lane: int, game: bytes) -> None:
         """Continue a game in a lane; `variables` and `ram` show it after the next step."""
         self._batch.load_game(lane, game)
-
-    def begin_after(self, actions: NDArray[np.uint8]) -> None:
-        """Let all ways begin where these actions lead to, played from `start` as it was.
-
-        Raises:
-            ValueError: if they end the episode.
-        """
-        if replay(self, actions) != NO_OUTCOME:
-            raise ValueError(f"these {len(actions)} actions end an episode of {self.stage}")
-        self.start = self.save(0)
-        self.prefix = np.concatenate([self.prefix, actions])
 
     def areas(self) -> NDArray[np.int64]:
         """The area loaded in each lane, (lanes,): type and offset as one number below 4096."""

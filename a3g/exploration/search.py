@@ -18,7 +18,6 @@ from a3g.game.stages import Stage
 _SLICE_STEPS = 4_000
 # The longest searches for a first way seen took 2 million agent steps, for another way 0.3 million. Then a new seed is better.
 _FIRST_STEPS, _FURTHER_STEPS = 4_000_000, 600_000
-_RESCUE_STEPS = 60_000
 # After the first clear: the share of the agent steps until then, and some more, to find shorter ways by exploring.
 _IMPROVING_SHARE, _IMPROVING_STEPS = 0.25, 30_000
 # A way is reported while it is being shortened when it costs at most so much of the last one: reports are verified and saved.
@@ -111,30 +110,6 @@ def find_further(known: Demonstration, max_sticky_actions: float, seed: tuple[in
     yield from _until_cleared(explorer, _FURTHER_STEPS)
     if explorer.best is not None:
         yield _report("exploring", explorer, Demonstration(known.stage, idle_frames, explorer.best, chance))
-
-
-def find_rescue(
-    known: Demonstration, idle_frames: int, actions: NDArray[np.uint8], sticky_actions: float, seed: tuple[int, ...]
-) -> Iterator[Report]:
-    """Find a way on from where an agent was before it failed; what is found holds its own steps up to there.
-
-    Args:
-        known: a way through the stage, followed where the search comes near it.
-        idle_frames: before the agent's first step.
-        actions: what the agent had executed when it could still be saved, (steps,).
-        sticky_actions: the chance of a repeated action.
-
-    Raises:
-        ValueError: if `actions` end the episode.
-    """
-    games = Games(known.stage, idle_frames)
-    games.begin_after(actions)
-    guide = Guide.along(Games(known.stage, known.idle_frames, lanes=1), known.actions)
-    explorer = Explorer(games, seed, sticky_actions, [guide])
-    yield from _until_cleared(explorer, _RESCUE_STEPS)
-    if explorer.best is not None:
-        whole = np.concatenate([actions, explorer.best])
-        yield _report("exploring", explorer, Demonstration(known.stage, idle_frames, whole, sticky_actions))
 
 
 def is_new(actions: NDArray[np.uint8], idle_frames: int, known: list[Demonstration]) -> bool:

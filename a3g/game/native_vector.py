@@ -78,7 +78,6 @@ class NativeVectorEnv(MarioVectorEnv):
         self._last_actions = np.zeros(num_lanes, np.int64)
         self._sticky_actions = np.zeros(num_lanes)
         """Each lane's chance, that of its episode."""
-        self._executed = self._last_actions.copy()
         self._rewards = np.zeros(num_lanes, np.float32)
         self._variables = np.zeros((num_lanes, len(a3g_native.VARIABLES)), np.int32)
         self._column = {name: i for i, name in enumerate(a3g_native.VARIABLES)}
@@ -101,7 +100,6 @@ class NativeVectorEnv(MarioVectorEnv):
             if self._random[lane].random() < self._sticky_actions[lane]:
                 actions[lane] = self._last_actions[lane]
         np.copyto(self._last_actions, actions, where=active)
-        self._executed = self._last_actions.copy()
         self._attempt_steps[self._attempt_over] = 0
         self._episode_steps += active
         self._attempt_steps += active
@@ -159,11 +157,6 @@ class NativeVectorEnv(MarioVectorEnv):
     def _seed_lane(self, lane: int, seed: Seed) -> None:
         self._random[lane] = np.random.default_rng(seed)
         self._continues_game[lane] = False
-
-    @property
-    def executed(self) -> NDArray[np.int64]:
-        """The actions of the last step as the games got them, repetitions by sticky actions included: (lanes,)."""
-        return self._executed
 
     def console(self, lane: int) -> bytes:
         """A lane's console as it is now, which an episode can begin with, see `Start.state`."""
