@@ -194,6 +194,9 @@ class TrainConfig:
             raise UserError(f"--amsgrad is a variant of Adam: it needs --optimizer Adam, not {self.optimizer}.")
         if self.serial and self.until_cleared:
             raise UserError("--until-cleared needs the tester, which --serial does without: leave one of the two out.")
+        highest = self.sticky_actions_max
+        fits = not highest or highest >= self.sticky_actions
+        require(fits, "sticky_actions_max", highest, f"0 or at least --sticky-actions ({self.sticky_actions:g})")
         plain = "/" not in self.run_name and "\0" not in self.run_name and self.run_name not in (".", "..")
         require(plain, "run_name", self.run_name, "a plain folder name")
         fits = len(os.fsencode(self.run_name)) <= LONGEST_NAME

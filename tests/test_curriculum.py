@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,7 @@ from a3g.game.options import GameOptions
 from a3g.game.rules import Outcome
 from a3g.game.stages import STAGES, Stage
 from a3g.game.starts import Start, UniformStarts, pack_starts, unpack_starts
+from tests.running import ROOT
 
 pytestmark = pytest.mark.skipif("native" not in available_emulators(), reason="the native core is not built here")
 RUN, JUMP = 3, 4
@@ -258,3 +261,24 @@ def test_missing_and_damaged_demonstrations_and_other_engines_are_said(tmp_path:
     for options in ({"starts": "demonstrations"}, {"retry_share": 0.5}):
         with pytest.raises(UserError, match="native engine"):
             make_starts(settings(tmp_path, emulator="nes-py", **options), 0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--starts", "demonstrations"], "no demonstration in"),
+        (["--algorithm", "imitation"], "no demonstration in"),
+        (["--starts", "demonstrations", "--skip-rate", "2"], "--skip-rate 4, not"),
+        (["--algorithm", "imitation", "--actions", "simple"], "--actions a3g"),
+        (["--retry-share", "0.5", "--emulator", "nes-py"], "native engine"),
+        (["--sticky-actions", "0.2", "--sticky-actions-max", "0.1"], "--sticky-actions-max must be 0 or at least"),
+    ],
+)
+def test_mistakes_are_one_sentence_before_anything_starts(arguments: list[str], said: str, tmp_path: Path) -> None:
+    folders = ["--log-dir", str(tmp_path / "logs"), "--demos-dir", str(tmp_path / "none"), "--save-model-dir", str(tmp_path)]
+    command = [sys.executable, str(ROOT / "main.py"), "--env", "SuperMarioBros-1-1-v0", *folders, *arguments]
+    ended = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
+    assert ended.returncode == 2, ended.stderr
+    assert said in ended.stderr
+    assert len(ended.stderr.strip().splitlines()) == 1, ended.stderr
+    assert not (tmp_path / "logs").exists()

@@ -15,7 +15,7 @@ from a3g.experience.demonstration_collector import DemonstrationCollector
 from a3g.experience.double_buffered_collector import DoubleBufferedCollector
 from a3g.experience.rollout import Policy, Rollout
 from a3g.exploration.curriculum import CurriculumStarts
-from a3g.exploration.demonstrations import Demonstration, load_demonstrations
+from a3g.exploration.demonstrations import ACTION_SET, FRAME_SKIP, Demonstration, load_demonstrations
 from a3g.exploration.retries import RetryStarts
 from a3g.exploration.teacher import Teacher
 from a3g.game.emulators import emulator_class, resolve_emulator
@@ -48,15 +48,26 @@ def lane_groups(config: TrainConfig, device: torch.device) -> int:
     return 2 if device.type == "cuda" and config.gpu_overlap and can_halve else 1
 
 
-def make_starts(config: TrainConfig, worker: int) -> StartSource:
-    """Where a worker's episodes begin.
+def check_experience(config: TrainConfig, learns_from_demonstrations: bool) -> None:
+    """See that everything is there that a worker's experience begins with or comes from, before workers start.
+
+    Args:
+        learns_from_demonstrations: see `Policy.learns_from_demonstrations`.
 
     Raises:
-        UserError: if demonstrations are damaged, missing for all stages, or can't be played with this engine.
+        UserError: if demonstrations are damaged, missing for all stages, or can't be played with these settings, or if
+            something needs the native engine that is not used.
     """
-    sticky_actions = (config.sticky_actions, config.sticky_actions_max) if config.sticky_actions_max else None
     if config.retry_share and resolve_emulator(config.emulator) != "native":
         raise UserError("--retry-share needs the native engine: choose --emulator native.")
+    if config.starts == "demonstrations" or learns_from_demonstrations:
+        _demonstrations(config, config.single_stages())
+
+
+def make_starts(config: TrainConfig, worker: int) -> StartSource:
+    """Where a worker's episodes begin; raises as `check_experience`."""
+    check_experience(config, learns_from_demonstrations=False)
+    sticky_actions = (config.sticky_actions, config.sticky_actions_max) if config.sticky_actions_max else None
     if config.starts == "stage" and config.stage_sampling == "uniform":
         starts: StartSource = UniformStarts(config.worker_stages(worker), config.noop_max, config.lanes, sticky_actions)
     else:
@@ -71,6 +82,9 @@ def _demonstrations(config: TrainConfig, stages: Sequence[Stage]) -> dict[Stage,
     """What exploration has found."""
     if resolve_emulator(config.emulator) != "native":
         raise UserError("Demonstrations are played by the native engine: choose --emulator native.")
+    if (config.actions, config.skip_rate) != (ACTION_SET, FRAME_SKIP):
+        wanted = f"--actions {ACTION_SET} --skip-rate {FRAME_SKIP}"
+        raise UserError(f"Demonstrations need {wanted}, not --actions {config.actions} --skip-rate {config.skip_rate}.")
     demonstrations = load_demonstrations(config.demos_dir, stages)
     if not any(demonstrations.values()):
         raise UserError(f"There is no demonstration in {config.demos_dir}: find some with `python main.py explore`.")
@@ -80,11 +94,7 @@ def _demonstrations(config: TrainConfig, stages: Sequence[Stage]) -> dict[Stage,
 def make_collector(
     config: TrainConfig, worker: int, policy: Policy, seed: int, clock: PhaseClock, on_step: Callable[[], None]
 ) -> AnyCollector:
-    """The games of a worker, and what plays them with a policy on the policy's device.
-
-    Raises:
-        UserError: if demonstrations that are needed are damaged or missing, or can't be played with this engine.
-    """
+    """The games of a worker, and what plays them with a policy on the policy's device; raises as `check_experience`."""
     if policy.learns_from_demonstrations:
         stages = config.single_stages()
         known, game = _demonstrations(config, stages), config.game_options()

@@ -17,6 +17,7 @@ from a3g.algorithms import algorithm_class
 from a3g.config import TrainConfig
 from a3g.config_json import describe_changes
 from a3g.errors import UserError
+from a3g.experience.make import check_experience
 from a3g.files import looking_into, remove_remains, write_atomically
 from a3g.game.emulators import resolve_emulator
 from a3g.processes.memory_estimate import check_memory
@@ -43,6 +44,7 @@ def prepare_run(config: TrainConfig) -> Run:
     resolve_emulator(config.emulator)
     check_gpus(config.gpu_ids)
     check_memory(config)
+    check_experience(config, algorithm_class(config.algorithm).learns_from_demonstrations)
     torch.manual_seed(config.seed)
     model = algorithm_class(config.algorithm).build_model(config.network_spec())
     with contextlib.ExitStack() as on_failure:
