@@ -79,7 +79,24 @@ class ImitationOptions(ActorCriticOptions):
         require(not lstm or lanes % self.minibatches == 0, "lanes", lanes, f"a multiple of --minibatches ({self.minibatches})")
 
 
-OPTIONS: dict[str, type[AlgorithmOptions]] = {"a3c": A3COptions, "ppo": PPOOptions, "imitation": ImitationOptions}
+@dataclass(frozen=True)
+class DaggerOptions(ImitationOptions):
+    """Of `a3g.algorithms.dagger`."""
+
+    taught_steps: tyro.conf.Suppress[int] = 0
+    learn_share: float = 0.5
+    """ppo, dagger: share of a rollout's steps that is learned from; dagger draws those most that are far from the expert."""
+
+    def check(self, lanes: int, lstm: bool) -> None:
+        require(not lstm, "algorithm", "dagger", "an algorithm that knows LSTMs, or add --no-lstm")
+
+
+OPTIONS: dict[str, type[AlgorithmOptions]] = {
+    "a3c": A3COptions,
+    "ppo": PPOOptions,
+    "imitation": ImitationOptions,
+    "dagger": DaggerOptions,
+}
 """By the algorithms' names."""
 
 _CLASS = re.compile(r"[\w.]+:\w+")

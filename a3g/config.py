@@ -19,7 +19,7 @@ from a3g.network_spec import NetworkSpec
 from a3g.ranges import LONGEST_NAME, check_ranges, require
 
 ActionSet = Literal["a3g", "right", "simple", "complex"]
-Network = Literal["impala", "nature", "nips", "conv4"]
+Network = Literal["impala", "nature", "nips", "conv4", "map"]
 if TYPE_CHECKING:
     EmulatorName = str
 else:  # the choices are those of the table of engines
@@ -55,6 +55,8 @@ class TrainConfig:
     """Frames per agent step."""
     stack: int = 4
     """Pictures in an observation."""
+    observation: Literal["pictures", "map"] = "pictures"
+    """map: what is around Mario, read from RAM instead of seen, for an expert that teaches others (goes with --network map)."""
     two_frame_max: bool = False
     """Show the agent the brighter of the last two frames."""
     noop_max: int = 30
@@ -68,6 +70,8 @@ class TrainConfig:
     is mastered (needs the native engine)."""
     demos_dir: Path = Path("trained_models/demos")
     """Folder of the demonstrations, which `explore` finds."""
+    expert: Path = Path("trained_models/experts/SuperMarioBros-v0.safetensors")
+    """dagger: weights of the expert that is learned from, trained with --observation map."""
     retry_share: float = 0.0
     """Chance that an episode begins 8 to 48 agent steps before the death of its lane's last one (needs the native engine)."""
     stage_sampling: Literal["uniform", "adaptive"] = "uniform"
@@ -190,6 +194,8 @@ class TrainConfig:
         require(min(self.gpu_ids, default=-2) >= -1, "gpu_ids", gpus, "GPU numbers, or -1 for the CPU")
         if self.train_stages and parse_env_id(self.env) is not None:
             raise UserError(f"--train-stages trains all 32 stages: it needs --env {WHOLE_GAME}, not {self.env}.")
+        fits = (self.network == "map") == (self.observation == "map")
+        require(fits, "network", self.network, "map with --observation map, and with nothing else")
         if self.amsgrad and self.optimizer != "Adam":
             raise UserError(f"--amsgrad is a variant of Adam: it needs --optimizer Adam, not {self.optimizer}.")
         if self.serial and self.until_cleared:
@@ -228,6 +234,7 @@ class TrainConfig:
             max_episode_length=self.max_episode_length,
             episodic_life=True,
             reward=self.reward,
+            observation=self.observation,
         )
 
     def test_options(self) -> GameOptions:

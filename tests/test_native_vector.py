@@ -47,6 +47,8 @@ CASES = {
     ),
     "gym reward": ([Stage(1, 1), Stage(1, 2)], 4, GameOptions(reward="gym"), 300),
     "gym reward, lives as episodes": ([None], 3, GameOptions(reward="gym", episodic_life=True, time_per_stage=30), 300),
+    "map": ([Stage(1, 1), Stage(1, 4), Stage(8, 3)], 3, GameOptions(observation="map", sticky_actions=0.1), 300),
+    "map, lives as episodes": ([None], 2, GameOptions(observation="map", episodic_life=True, time_per_stage=20), 300),
     "cut off": ([Stage(1, 2), Stage(2, 2)], 2, GameOptions(max_episode_length=37, actions="complex"), 200),
 }
 

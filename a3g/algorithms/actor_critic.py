@@ -20,7 +20,7 @@ from a3g.networks.actor_critic import ActorCritic
 
 # Gradients of an update are added up over passes of about this many samples, for memory: one pass over the 320 samples
 # of a rollout of the original A3G's network took 150 MB more.
-SAMPLES_PER_PASS = 128
+SAMPLES_PER_PASS = {"pictures": 128, "map": 2048}
 
 
 class LossParts(NamedTuple):
@@ -82,7 +82,8 @@ class ActorCriticAlgorithm(Algorithm):
         super().__init__(config, device)
         # On a GPU one large pass is the fastest.
         on_gpu = device.type == "cuda"
-        self._lanes_per_pass = config.lanes if on_gpu else max(1, SAMPLES_PER_PASS // config.num_steps)
+        self._samples_per_pass = config.lanes * config.num_steps if on_gpu else SAMPLES_PER_PASS[config.observation]
+        self._lanes_per_pass = max(1, self._samples_per_pass // config.num_steps)
         self._targets: Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]] = self._compute_targets
         self._recorded_update: Graphed[Tensor] | None = None
         if on_gpu and config.gpu_graphs:
@@ -120,9 +121,18 @@ class ActorCriticAlgorithm(Algorithm):
     # -- from a rollout to gradients
 
     def updates(self, rollout: Rollout) -> Iterator[dict[str, float]]:
+        whole = self._arrange(self._whole(rollout))
+        for lanes in self._batches(whole):
+            update = self._update(self._prepare(whole, lanes), lanes)
+            # In one vector, so that all of it reaches the CPU together.
+            _, policy, value, entropy, norm = update.tolist()
+            yield {"policy_loss": policy, "value_loss": value, "entropy": entropy, "gradient_norm": norm}
+
+    def _whole(self, rollout: Rollout) -> Batch:
+        """A rollout with the targets that follow from it."""
         values = torch.cat((rollout.columns["values"], rollout.next_values[None]))
         advantages, returns = self._targets(rollout.rewards, values, rollout.dones)
-        whole = Batch(
+        return Batch(
             rollout.observations,
             rollout.initial_state,
             rollout.episode_starts,
@@ -132,12 +142,6 @@ class ActorCriticAlgorithm(Algorithm):
             returns,
             torch.ones_like(returns),
         )
-        whole = self._arrange(whole)
-        for lanes in self._batches(whole):
-            update = self._update(self._prepare(whole, lanes), lanes)
-            # In one vector, so that all of it reaches the CPU together.
-            _, policy, value, entropy, norm = update.tolist()
-            yield {"policy_loss": policy, "value_loss": value, "entropy": entropy, "gradient_norm": norm}
 
     def _arrange(self, whole: Batch) -> Batch:
         """A rollout as it is to be dealt out to updates."""

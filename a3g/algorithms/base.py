@@ -34,6 +34,8 @@ class Algorithm(ABC):
     """A dataclass of the algorithm's own options; each field is a flag, its docstring the flag's help."""
     learns_from_demonstrations: ClassVar[bool] = False
     """Whether rollouts are demonstrations, played as they are, instead of the policy's own games."""
+    learns_from_expert: ClassVar[bool] = False
+    """Whether an expert says what it would do in the states of a rollout."""
 
     @classmethod
     @abstractmethod

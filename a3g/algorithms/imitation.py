@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from a3g.algorithm_options import ImitationOptions
-from a3g.algorithms.actor_critic import SAMPLES_PER_PASS, ActorCriticAlgorithm, Batch, LossParts
+from a3g.algorithms.actor_critic import ActorCriticAlgorithm, Batch, LossParts
 from a3g.config import TrainConfig
 
 
@@ -26,7 +26,7 @@ class Imitation(ActorCriticAlgorithm):
     def __init__(self, config: TrainConfig, device: torch.device) -> None:
         super().__init__(config, device)
         if not config.lstm:
-            self._lanes_per_pass = config.lanes * config.num_steps if device.type == "cuda" else SAMPLES_PER_PASS
+            self._lanes_per_pass = self._samples_per_pass
 
     def _compute_targets(self, rewards: Tensor, values: Tensor, dones: Tensor) -> tuple[Tensor, Tensor]:
         """Advantages are not needed; returns are discounted to the demonstration's end or the rollout's."""

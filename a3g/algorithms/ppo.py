@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from a3g.algorithm_options import PPOOptions
-from a3g.algorithms.actor_critic import SAMPLES_PER_PASS, ActorCriticAlgorithm, Batch, LossParts
+from a3g.algorithms.actor_critic import ActorCriticAlgorithm, Batch, LossParts
+from a3g.algorithms.chosen_steps import draw_steps, weighted_by_advantage
 from a3g.config import TrainConfig
 
 
@@ -62,7 +63,7 @@ class PPO(ActorCriticAlgorithm):
         super().__init__(config, device)
         self._chooses_steps = self.options.learn_share < 1.0
         if self._chooses_steps:
-            self._lanes_per_pass = config.lanes * config.num_steps if device.type == "cuda" else SAMPLES_PER_PASS
+            self._lanes_per_pass = self._samples_per_pass
 
     def _arrange(self, whole: Batch) -> Batch:
         return weighted_by_advantage(whole.in_one_step()) if self._chooses_steps else whole
@@ -88,30 +89,3 @@ class PPO(ActorCriticAlgorithm):
         targets = batch.actions, batch.advantages, batch.returns, batch.log_probs
         coefficients = self.options.clip, self.options.value_coef, self.options.entropy_coef
         return ppo_loss(logits, values, *targets, *coefficients, batch.weights)
-
-
-def weighted_by_advantage(steps: Batch) -> Batch:
-    """Weights with which steps can be drawn by how much they can teach, while the loss keeps its expectation.
-
-    Importance sampling as in Katharopoulos & Fleuret 2018, "Not All Samples Are Created Equal": a step is drawn at a rate in
-    proportion to its advantage's size (the mean size is added, so that each can be drawn), and weighs the inverse.
-
-    Args:
-        steps: a rollout `in_one_step`.
-    """
-    sizes = steps.advantages.abs()
-    rates = sizes + sizes.mean() + 1e-8
-    return steps._replace(weights=rates.mean() / rates)
-
-
-def draw_steps(weights: Tensor, number: int) -> Tensor:
-    """Draw steps at rates inverse to their weights, int64 (number,): evenly spaced points on the sum of the rates.
-
-    Args:
-        weights: float (steps,).
-        number: how many; one step may be drawn several times.
-    """
-    order = torch.randperm(len(weights), device=weights.device)
-    edges = (1.0 / weights[order]).double().cumsum(0)
-    points = (torch.arange(number, device=weights.device) + torch.rand(1, device=weights.device)) * (edges[-1] / number)
-    return order[torch.searchsorted(edges, points).clamp_max(len(weights) - 1)]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from a3g.experience.episodes import EpisodeTracker
-from a3g.experience.rollout import Policy, Rollout
+from a3g.experience.episodes import EpisodeRecord, EpisodeTracker
+from a3g.experience.rollout import Policy, Rollout, Step
 from a3g.game.emulators import Image
 from a3g.game.vector import MarioVectorEnv
 from a3g.reporting.phases import Phase, PhaseClock
@@ -81,7 +82,7 @@ class Collector:
             for t in range(len(rollout.actions)):
                 rollout.observations[t].copy_(self._observations)
                 rollout.episode_starts[t] = self._episode_starts
-                step = policy.act(rollout.observations[t], self._state, rollout.episode_starts[t], self._random)
+                step = self._decide(rollout.observations[t], rollout.episode_starts[t], t)
                 rollout.actions[t] = step.actions
                 for name, column in step.columns.items():
                     rollout.columns[name][t] = column
@@ -97,6 +98,10 @@ class Collector:
         """End the games."""
         self._env.close()
 
+    def _decide(self, observations: Tensor, episode_starts: Tensor, t: int) -> Step:
+        """Choose the actions of step `t`."""
+        return self._policy.act(observations, self._state, episode_starts, self._random)
+
     def _step_games(self, t: int, rollout: Rollout) -> None:
         self._clock.lap(Phase.ACTING)
         observations, rewards, terminated, truncated, infos = self._env.step(rollout.actions[t].cpu().numpy())
@@ -104,8 +109,13 @@ class Collector:
         self._on_step()
         self._observations = torch.from_numpy(observations)
         self._rewards[t], self._dones[t] = rewards, terminated | truncated
-        rollout.episodes += self._tracker.step(self._rewards[t], terminated, truncated, infos, self._value_of)
+        ended = self._tracker.step(self._rewards[t], terminated, truncated, infos, self._value_of)
+        rollout.episodes += self._reported(ended, t, infos)
         self._episode_starts = torch.from_numpy(self._dones[t]).to(self._policy.device)
+
+    def _reported(self, ended: list[EpisodeRecord], t: int, infos: dict[str, Any]) -> list[EpisodeRecord]:
+        """Those of the episodes that ended in step `t`, in the order of their lanes, that tell how well the policy plays."""
+        return ended
 
     def _value_of(self, observation: Image, lane: int) -> float:
         """Of the last state of an episode that was truncated."""

@@ -13,6 +13,7 @@ from a3g.errors import UserError
 from a3g.experience.collector import Collector
 from a3g.experience.demonstration_collector import DemonstrationCollector
 from a3g.experience.double_buffered_collector import DoubleBufferedCollector
+from a3g.experience.expert_collector import Expert, ExpertCollector
 from a3g.experience.rollout import Policy, Rollout
 from a3g.exploration.curriculum import CurriculumStarts
 from a3g.exploration.demonstrations import ACTION_SET, FRAME_SKIP, Demonstration, load_demonstrations
@@ -20,6 +21,7 @@ from a3g.exploration.retries import RetryStarts
 from a3g.exploration.teacher import Teacher
 from a3g.game.emulators import emulator_class, resolve_emulator
 from a3g.game.make import vector_env_parts
+from a3g.game.native_vector import NativeVectorEnv
 from a3g.game.stages import Stage
 from a3g.game.starts import StartSource, UniformStarts
 from a3g.reporting.phases import PhaseClock
@@ -92,9 +94,19 @@ def _demonstrations(config: TrainConfig, stages: Sequence[Stage]) -> dict[Stage,
 
 
 def make_collector(
-    config: TrainConfig, worker: int, policy: Policy, seed: int, clock: PhaseClock, on_step: Callable[[], None]
+    config: TrainConfig,
+    worker: int,
+    policy: Policy,
+    seed: int,
+    clock: PhaseClock,
+    on_step: Callable[[], None],
+    expert: Expert | None = None,
 ) -> AnyCollector:
-    """The games of a worker, and what plays them with a policy on the policy's device; raises as `check_experience`."""
+    """The games of a worker, and what plays them with a policy on the policy's device; raises as `check_experience`.
+
+    Args:
+        expert: whom the policy learns from, if from one.
+    """
     if policy.learns_from_demonstrations:
         stages = config.single_stages()
         known, game = _demonstrations(config, stages), config.game_options()
@@ -107,13 +119,16 @@ def make_collector(
     envs = vector_env_parts(
         config.worker_stages(worker),
         config.lanes,
-        lane_groups(config, policy.device),
+        1 if expert is not None else lane_groups(config, policy.device),
         config.game_options(),
         config.emulator,
         seed,
         copy=False,
         starts=make_starts(config, worker),
     )
+    if expert is not None:
+        assert isinstance(envs[0], NativeVectorEnv)
+        return ExpertCollector(policy, envs[0], expert, config.num_steps, config.gamma, seed, clock, on_step)
     if policy.device.type == "cpu":
         return Collector(policy, envs[0], config.num_steps, config.gamma, seed, clock, on_step)
     return DoubleBufferedCollector(

@@ -10,6 +10,7 @@ import numpy as np
 
 from a3g.game import memory
 from a3g.game.emulators import VISIBLE_LEFT, VISIBLE_TOP, Emulator, Image
+from a3g.game.map_observation import write_maps
 from a3g.game.options import ACTION_SETS, GameOptions
 from a3g.game.rewards import REWARDS
 from a3g.game.rules import Episode, FrameHook, Outcome
@@ -85,11 +86,12 @@ class Lane:
         self.outcome, self.game_over = None, False
         if self.continues_game:
             self.continues_game = False
-            observation[:-1] = observation[-1]
+            if self.options.observation == "pictures":
+                observation[:-1] = observation[-1]
         else:
             self._begin_game(emulator, stage_starts)
             self.last_frames = [emulator.grey(_ROWS, _COLUMNS)] if self.options.two_frame_max else []
-            observation[:] = self._picture(emulator)
+            self._observe(emulator, observation, first=True)
         self._attempt, self._progress = str(self.episode.attempted_stage), self.episode.progress
         self._ram = emulator.ram()
 
@@ -126,8 +128,7 @@ class Lane:
         self._episode_steps += 1
         self._attempt_steps += 1
         self._ram = emulator.ram()
-        observation[:-1] = observation[1:]
-        observation[-1] = self._picture(emulator)
+        self._observe(emulator, observation)
         self.continues_game = options.episodic_life and result.outcome is not None and not result.game_over
         terminated = result.game_over or self.continues_game
         truncated = not terminated and self._episode_steps >= options.max_episode_length
@@ -200,6 +201,16 @@ class Lane:
         self.last_frames = [*self.last_frames[-1:], emulator.grey(_ROWS, _COLUMNS)]
         if self.on_frame is not None:
             self.on_frame(emulator)
+
+    def _observe(self, emulator: Emulator, observation: Image, first: bool = False) -> None:
+        """Bring an observation up to date; the first one of an episode is one picture, repeated."""
+        if self.options.observation == "map":
+            write_maps(np.frombuffer(bytes(emulator.ram()), np.uint8)[None], observation[None])
+        elif first:
+            observation[:] = self._picture(emulator)
+        else:
+            observation[:-1] = observation[1:]
+            observation[-1] = self._picture(emulator)
 
     def _picture(self, emulator: Emulator) -> Image:
         """The cropped, shrunk grey picture, uint8 (height, width)."""

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from a3g.game.emulators import Image, make_emulator
 from a3g.game.emulators.rom import find_rom
 from a3g.game.lane import PICTURE_CROP
-from a3g.game.memory import STATUS_NAMES
+from a3g.game.map_observation import write_maps
+from a3g.game.memory import RAM_SIZE, STATUS_NAMES
 from a3g.game.options import ACTION_SETS, GameOptions
 from a3g.game.packing import State, pack_bytes, pack_values, unpack_bytes, unpack_values
 from a3g.game.rewards import REWARDS
@@ -59,13 +60,16 @@ class NativeVectorEnv(MarioVectorEnv):
         self._current_starts: list[Start | None] = [None] * num_lanes
         self._continues_game = np.zeros(num_lanes, np.bool_)
         self._seed_lanes(seed)
+        # For maps no picture is drawn, but the core has to be given a size.
+        shown = options.observation == "pictures"
+        stack, height, width = options.observation_shape if shown else (1, 8, 8)
         self._batch = a3g_native.Batch(
             find_rom().read_bytes(),
             num_lanes,
             frame_skip=options.skip_rate,
-            stack=options.stack,
-            height=options.height,
-            width=options.width,
+            stack=stack,
+            height=height,
+            width=width,
             two_frame_max=options.two_frame_max,
             time_per_stage=options.time_per_stage,
             reward=options.reward,
@@ -79,6 +83,9 @@ class NativeVectorEnv(MarioVectorEnv):
         self._sticky_actions = np.zeros(num_lanes)
         """Each lane's chance, that of its episode."""
         self._rewards = np.zeros(num_lanes, np.float32)
+        self._shows_pictures = shown
+        self.ram: NDArray[np.uint8] = np.zeros((num_lanes, RAM_SIZE), np.uint8)
+        """Work RAM of each lane, (lanes, 2048), as it is now."""
         self._variables = np.zeros((num_lanes, len(a3g_native.VARIABLES)), np.int32)
         self._column = {name: i for i, name in enumerate(a3g_native.VARIABLES)}
         self._episode_steps = np.zeros(num_lanes, np.int64)
@@ -104,7 +111,10 @@ class NativeVectorEnv(MarioVectorEnv):
         self._episode_steps += active
         self._attempt_steps += active
 
-        self._batch.step(self._buttons[actions], self._observations, self._rewards, self._variables, active=active)
+        pictures = self._observations if self._shows_pictures else None
+        self._batch.step(self._buttons[actions], pictures, self._rewards, self._variables, self.ram, active)
+        if not self._shows_pictures:
+            write_maps(self.ram, self._observations)
         rewards = np.where(active, self._rewards / np.float32(REWARDS[options.reward].scale), np.float32(0.0))
         game_over = self._read("game_over") != 0
         self._attempt_over = self._read("outcome") != 0
@@ -125,7 +135,8 @@ class NativeVectorEnv(MarioVectorEnv):
         self._attempt_over[lane] = False
         if self._continues_game[lane]:
             self._continues_game[lane] = False
-            self._observations[lane] = self._observations[lane, -1]
+            if self._shows_pictures:
+                self._observations[lane] = self._observations[lane, -1]
             # The core has gone on to the next attempt and says so from its next step on.
             row = self._variables[lane]
             row[self._column["outcome"]] = row[self._column["progress"]] = row[self._column["game_over"]] = 0
@@ -137,7 +148,11 @@ class NativeVectorEnv(MarioVectorEnv):
         state = self._stage_starts.state(start.stage or STAGES[0]) if start.state is None else start.state
         # One frame more, as in `Lane`.
         frames = 1 + start.idle_frames
-        self._batch.start(lane, state, start.stage and list(start.stage), frames, self._observations, variables=self._variables)
+        pictures = self._observations if self._shows_pictures else None
+        stage = start.stage and list(start.stage)
+        self._batch.start(lane, state, stage, frames, pictures, variables=self._variables, ram=self.ram)
+        if not self._shows_pictures:
+            write_maps(self.ram[lane : lane + 1], self._observations[lane : lane + 1])
         self._episode_steps[lane] = 0
         self._trails[lane].clear()
 
@@ -181,6 +196,7 @@ class NativeVectorEnv(MarioVectorEnv):
             **pack_values("random", [random.bit_generator.state for random in self._random]),
             **pack_values("trail_lengths", [len(trail) for trail in self._trails]),
             **pack_bytes("trails", [state for trail in self._trails for state in trail]),
+            "ram": self.ram.copy(),
             **pack_bytes("games", [self._batch.save_game(lane) for lane in range(self.num_envs)]),
         }
 
@@ -194,6 +210,8 @@ class NativeVectorEnv(MarioVectorEnv):
         games = unpack_bytes("games", state)
         for lane in range(self.num_envs):
             self._batch.load_game(lane, games[lane])
+        if "ram" in state:  # not in the checkpoints of earlier versions, which had no use for it
+            np.copyto(self.ram, state["ram"])
         if "trail_lengths" in state:
             trails = iter(unpack_bytes("trails", state))
             for trail, length in zip(self._trails, unpack_values("trail_lengths", state), strict=True):

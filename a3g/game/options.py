@@ -39,6 +39,11 @@ EMULATOR_NAMES = ("auto", *ENGINES)
 REWARD_NAMES = tuple(REWARDS)
 """What a reward can be called; `a3g.game.rewards` says what they are."""
 
+OBSERVATIONS = ("pictures", "map")
+"""What an agent can be shown: a stack of pictures, or the map of `a3g.game.map_observation`."""
+MAP_SHAPE = (1, 1, 1030)
+"""Of a map, in bytes."""
+
 _R, _L, _A, _B = BUTTON_RIGHT, BUTTON_LEFT, BUTTON_A, BUTTON_B
 
 ACTION_SETS: dict[str, tuple[int, ...]] = {
@@ -78,10 +83,14 @@ class GameOptions:
 
     reward: str = "a3g"
     """Name in `a3g.game.rewards.REWARDS`."""
+    observation: str = "pictures"
+    """Name in OBSERVATIONS; the fields about pictures mean nothing to the others."""
 
     def __post_init__(self) -> None:
         if self.reward not in REWARDS:
             raise UserError(f"Unknown reward {self.reward!r:.50}: choose one of {', '.join(REWARD_NAMES)}.")
+        if self.observation not in OBSERVATIONS:
+            raise UserError(f"Unknown observation {self.observation!r:.50}: choose one of {', '.join(OBSERVATIONS)}.")
         if self.actions not in ACTION_SETS:
             raise UserError(f"Unknown action set {self.actions!r}: choose one of {', '.join(ACTION_SETS)}.")
         for name in ("skip_rate", "stack", "height", "width", "time_per_stage", "max_episode_length"):
@@ -95,6 +104,8 @@ class GameOptions:
     @property
     def observation_shape(self) -> tuple[int, int, int]:
         """(stack, height, width)."""
+        if self.observation == "map":
+            return MAP_SHAPE
         return self.stack, self.height, self.width
 
     @property

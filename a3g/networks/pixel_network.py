@@ -17,6 +17,8 @@ from a3g.networks.pictures import can_look_up, look_up
 SHIPPED_INPUT_MEAN = 88.86
 SHIPPED_INPUT_VARIANCE = 3658.0
 INPUT_CLIP = 10.0
+# Maps keep their zeros, and what is one in them becomes 1.
+_MAP_STATISTICS = 0.0, 128.0**2
 
 
 class PixelNetwork(nn.Module):
@@ -39,9 +41,10 @@ class PixelNetwork(nn.Module):
             raise UserError(f"Unknown network {spec.encoder!r}: choose one of {', '.join(ENCODERS)}.")
         self.spec = spec
         stack, height, width = spec.observation_shape
-        self.register_buffer("input_mean", torch.tensor(SHIPPED_INPUT_MEAN))
-        self.register_buffer("input_variance", torch.tensor(SHIPPED_INPUT_VARIANCE))
-        self.encoder = ENCODERS[spec.encoder](stack)
+        mean, variance = _MAP_STATISTICS if spec.encoder == "map" else (SHIPPED_INPUT_MEAN, SHIPPED_INPUT_VARIANCE)
+        self.register_buffer("input_mean", torch.tensor(mean))
+        self.register_buffer("input_variance", torch.tensor(variance))
+        self.encoder = ENCODERS[spec.encoder](spec.observation_shape)
         try:
             features = self.encoder(torch.zeros(1, stack, height, width)).numel()
         except RuntimeError as error:

@@ -28,6 +28,7 @@ from a3g.processes.shared_run import SharedRun
 from a3g.processes.tester import read_score
 from a3g.reporting.say import say
 from a3g.runs.checkpoint import COUNTERS, find_checkpoint, load_checkpoint, load_config
+from a3g.runs.expert import load_expert
 from a3g.runs.paths import BEST_NAME, CONFIG_NAME, checkpoints_in, leaving_path, prune
 from a3g.runs.scores import GameSettings, Score
 from a3g.runs.weights import check_fit, load_weights, weights_path
@@ -44,9 +45,12 @@ def prepare_run(config: TrainConfig) -> Run:
     resolve_emulator(config.emulator)
     check_gpus(config.gpu_ids)
     check_memory(config)
-    check_experience(config, algorithm_class(config.algorithm).learns_from_demonstrations)
+    algorithm = algorithm_class(config.algorithm)
+    check_experience(config, algorithm.learns_from_demonstrations)
+    if algorithm.learns_from_expert:
+        load_expert(config)
     torch.manual_seed(config.seed)
-    model = algorithm_class(config.algorithm).build_model(config.network_spec())
+    model = algorithm.build_model(config.network_spec())
     with contextlib.ExitStack() as on_failure:
         folder: Path | None = None
         checkpoint: Path | None = None

@@ -21,6 +21,7 @@ from a3g.processes.process import EXIT_DAMAGED_WEIGHTS, gpu_bytes, prepare_proce
 from a3g.processes.shared_run import SharedRun
 from a3g.reporting.phases import Phase, PhaseClock
 from a3g.reporting.say import say
+from a3g.runs.expert import load_expert
 from a3g.runs.paths import worker_path
 from a3g.runs.snapshot import weights_are_sound
 from a3g.runs.worker_state import load_worker_state
@@ -91,7 +92,8 @@ class Worker:
         self.number, self.config, self.algorithm, self.store = number, config, algorithm, store
         self.leaves = False
         self.clock = PhaseClock()
-        self.collector = make_collector(config, number, algorithm, seed, self.clock, store.heartbeat)
+        expert = load_expert(config) if algorithm.learns_from_expert else None
+        self.collector = make_collector(config, number, algorithm, seed, self.clock, store.heartbeat, expert)
 
     def run(self) -> None:
         """Train until told to stop."""

@@ -1,0 +1,219 @@
+"""The game as a map of what is around Mario, read from RAM: what an expert sees, who then teaches one that sees pictures.
+
+A map costs no picture and is small, and what is near Mario stands at the same place in all stages. So learning takes a
+fraction of what it takes from pictures. It is not what a player sees: it tells where in which stage Mario is, and how fast
+everything moves. (Learning by cheating, Chen et al. 2019, https://arxiv.org/abs/1912.12294.)
+
+Addresses are those of doppelganger's commented disassembly (https://www.romhacking.net/documents/344/), its names in brackets.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from a3g.game import memory
+from a3g.game.options import MAP_SHAPE
+
+ROWS_ABOVE, ROWS_BELOW, COLUMNS_BEHIND, COLUMNS_AHEAD = 8, 6, 4, 10
+"""Tiles of 16 pixels around the one that Mario's feet are in."""
+_ROWS, _COLUMNS = ROWS_ABOVE + 1 + ROWS_BELOW, COLUMNS_BEHIND + 1 + COLUMNS_AHEAD
+_PLANES = 4
+_SOLID, _STOMPABLE, _DEADLY, _LIFT = range(_PLANES)
+_NEAREST = 4
+"""Objects whose places and speeds are told to the pixel."""
+_PER_OBJECT = 10
+_MARIO = 30
+_STAGES, _PAGES, _AREAS = 32, 24, 4
+_PLANE_SIZE = _ROWS * _COLUMNS
+_OBJECTS_AT = _PLANES * _PLANE_SIZE
+_MARIO_AT = _OBJECTS_AT + _NEAREST * _PER_OBJECT
+_PLACE_AT = _MARIO_AT + _MARIO
+assert MAP_SHAPE == (1, 1, _PLACE_AT + _STAGES + _PAGES + _AREAS)
+MAP_ONE = 128
+"""The byte that stands for one; numbers with a sign are around it."""
+
+_BLOCK_BUFFER, _BLOCK_ROWS, _BLOCK_PAGE = 0x0500, 13, 0xD0  # [Block_Buffer_1], 16 tiles a row, two pages by turns
+_FIRST_ROW_Y = 32  # y of the first row of tiles
+# Tiles that are in the buffer, but can't be stood on: nothing, what is climbed ([ClimbMTileUpperExt], from the first one on in
+# each quarter of the numbers), coins, and hidden blocks.
+_FIRST_CLIMBED = np.array([0x24, 0x6D, 0x8A, 0xC6])
+_SOLID_TILES = np.arange(256) < _FIRST_CLIMBED[np.arange(256) >> 6]
+_SOLID_TILES[[0x00, 0xC2, 0xC3, 0x5F, 0x60]] = False
+
+_SLOTS = 6
+_FLAG, _ID, _STATE = 0x000F, 0x0016, 0x001E  # [Enemy_Flag], [Enemy_ID], [Enemy_State]
+_X_SPEED, _Y_SPEED = 0x0058, 0x00A0  # [Enemy_X_Speed], [Enemy_Y_Speed]; of firebars [FirebarSpinState_High]
+_PAGE, _X, _Y_HIGH, _Y = 0x006E, 0x0087, 0x00B6, 0x00CF
+_HAMMERS, _HAMMER_STATE, _HAMMER_PAGE, _HAMMER_X, _HAMMER_Y = 9, 0x002A, 0x007A, 0x0093, 0x00DB  # [Misc_State] and so on
+_HAMMER_ID = 0x40
+_FIREBARS = range(0x1B, 0x20)
+_LONG_FIREBAR = 0x1F
+_BOWSER = 0x2D
+
+_PLANE_OF = np.full(0x41, -1)
+_PLANE_OF[[0, 1, 2, 3, 4, 5, 6, 8, 9, 0x0A, 0x0B, 0x0E, 0x0F, 0x10, 0x11, 0x14, 0x33]] = _STOMPABLE
+_PLANE_OF[[7, 0x0C, 0x0D, 0x12, 0x15, 0x16, *_FIREBARS, _BOWSER, _HAMMER_ID]] = _DEADLY
+_PLANE_OF[[*range(0x24, 0x2D), 0x32]] = _LIFT
+# How many tiles wide an object of a plane is drawn.
+_WIDE_LIFTS = frozenset(range(0x24, 0x2B))
+
+
+def write_maps(ram: NDArray[np.uint8], maps: NDArray[np.uint8]) -> None:
+    """Draw maps.
+
+    Args:
+        ram: work RAM, (lanes, 2048).
+        maps: uint8 (lanes, *MAP_SHAPE), overwritten.
+    """
+    lanes = len(ram)
+    flat = maps.reshape(lanes, -1)
+    flat[:] = 0
+    wide = ram.astype(np.int32)
+    x = (wide[:, memory.PLAYER_PAGE] << 8) + wide[:, memory.PLAYER_X]
+    x = np.where(x > 60_000, x - 0x10000, x) + 8
+    y = ((wide[:, memory.PLAYER_Y_SCREEN] - 1) << 8) + wide[:, 0x00CE] + 16
+    column, row = x >> 4, (y - _FIRST_ROW_Y) >> 4
+    planes = flat[:, :_OBJECTS_AT].reshape(lanes, _PLANES, _ROWS, _COLUMNS)
+    planes[:, _SOLID] = _tiles(ram, column, row)
+    _draw_objects(wide, x, y, column, row, planes, flat[:, _OBJECTS_AT:_MARIO_AT])
+    _draw_mario(wide, x, y, flat[:, _MARIO_AT:_PLACE_AT])
+    every = np.arange(lanes)
+    place = flat[:, _PLACE_AT:]
+    place[every, np.clip(wide[:, memory.WORLD] * 4 + wide[:, memory.STAGE], 0, _STAGES - 1)] = MAP_ONE
+    place[every, _STAGES + np.clip(x >> 8, 0, _PAGES - 1)] = MAP_ONE
+    place[every, _STAGES + _PAGES + (wide[:, memory.AREA_TYPE] & 3)] = MAP_ONE
+
+
+def _tiles(ram: NDArray[np.uint8], column: NDArray[np.int32], row: NDArray[np.int32]) -> NDArray[np.uint8]:
+    """The solid tiles around Mario, (lanes, rows, columns)."""
+    rows = row[:, None] + np.arange(-ROWS_ABOVE, ROWS_BELOW + 1)
+    columns = np.maximum(column[:, None] + np.arange(-COLUMNS_BEHIND, COLUMNS_AHEAD + 1), 0)
+    at_row = np.clip(rows, 0, _BLOCK_ROWS - 1) * 16
+    at_column = _BLOCK_BUFFER + (columns >> 4 & 1) * _BLOCK_PAGE + (columns & 15)
+    tiles = np.take_along_axis(ram, (at_row[:, :, None] + at_column[:, None, :]).reshape(len(ram), -1), axis=1)
+    inside = (rows >= 0) & (rows < _BLOCK_ROWS)
+    solid = _SOLID_TILES[tiles].reshape(len(ram), _ROWS, _COLUMNS) & inside[:, :, None]
+    return np.where(solid, MAP_ONE, 0).astype(np.uint8)
+
+
+def _draw_objects(
+    ram: NDArray[np.int32],
+    x: NDArray[np.int32],
+    y: NDArray[np.int32],
+    column: NDArray[np.int32],
+    row: NDArray[np.int32],
+    planes: NDArray[np.uint8],
+    nearest: NDArray[np.uint8],
+) -> None:
+    """Enemies, lifts and hammers: in the planes, and the nearest ones in numbers."""
+    lanes = len(ram)
+    kinds = np.where(ram[:, _FLAG : _FLAG + _SLOTS] != 0, np.minimum(ram[:, _ID : _ID + _SLOTS], 0x3F), 0x3F)
+    hammers = np.where(ram[:, _HAMMER_STATE : _HAMMER_STATE + _HAMMERS] & 0x80, _HAMMER_ID, 0x3F)
+    kinds = np.concatenate([kinds, hammers], axis=1)
+    plane = _PLANE_OF[kinds]
+    present = plane >= 0
+    if not present.any():
+        return
+    object_x = (ram[:, _PAGE : _PAGE + _SLOTS] << 8) + ram[:, _X : _X + _SLOTS]
+    object_y = ((ram[:, _Y_HIGH : _Y_HIGH + _SLOTS] - 1) << 8) + ram[:, _Y : _Y + _SLOTS] + 8
+    hammer_x = (ram[:, _HAMMER_PAGE : _HAMMER_PAGE + _HAMMERS] << 8) + ram[:, _HAMMER_X : _HAMMER_X + _HAMMERS]
+    object_x = np.concatenate([object_x, hammer_x], axis=1) + 8
+    object_y = np.concatenate([object_y, ram[:, _HAMMER_Y : _HAMMER_Y + _HAMMERS]], axis=1)
+    dx, dy = object_x - x[:, None], object_y - y[:, None]
+    speeds = np.zeros((2, *kinds.shape), np.int32)
+    for speed, address in zip(speeds, (_X_SPEED, _Y_SPEED), strict=True):
+        speed[:, :_SLOTS] = ram[:, address : address + _SLOTS].astype(np.int8)
+    states = np.zeros_like(kinds)
+    states[:, :_SLOTS] = ram[:, _STATE : _STATE + _SLOTS]
+
+    lane, slot = np.nonzero(present)
+    marks = [(lane, plane[lane, slot], object_x[lane, slot], object_y[lane, slot])]
+    for width in (16, 32):
+        more = np.isin(kinds[lane, slot], list(_WIDE_LIFTS)) | (kinds[lane, slot] == _BOWSER) & (width == 16)
+        some = lane[more], slot[more]
+        marks.append((some[0], plane[some], object_x[some] + width, object_y[some]))
+    bars = np.isin(kinds[lane, slot], _FIREBARS)
+    if bars.any():
+        some = lane[bars], slot[bars]
+        angle = (ram[some[0], _Y_SPEED + some[1]] & 31) * (2 * np.pi / 32)
+        lengths = np.where(kinds[some] == _LONG_FIREBAR, 12, 6)
+        for ball in range(2, 12, 2):
+            far = ball < lengths
+            ball_x = object_x[some] + (8 * ball * np.sin(angle)).astype(np.int32)
+            ball_y = object_y[some] - (8 * ball * np.cos(angle)).astype(np.int32)
+            marks.append((some[0][far], plane[some][far], ball_x[far], ball_y[far]))
+    lanes_of, planes_of, xs, ys = (np.concatenate(parts) for parts in zip(*marks, strict=True))
+    at_column = (xs >> 4) - column[lanes_of] + COLUMNS_BEHIND
+    at_row = ((ys - _FIRST_ROW_Y) >> 4) - row[lanes_of] + ROWS_ABOVE
+    shown = (at_column >= 0) & (at_column < _COLUMNS) & (at_row >= 0) & (at_row < _ROWS)
+    planes[lanes_of[shown], planes_of[shown], at_row[shown], at_column[shown]] = MAP_ONE
+
+    distance = np.where(present, np.abs(dx - 24) + np.abs(dy) // 2, 1 << 20)
+    order = np.argsort(distance, axis=1)[:, :_NEAREST]
+    every = np.arange(lanes)[:, None]
+    there = present[every, order]
+    angle = (speeds[1][every, order] & 31) * (2 * np.pi / 32)
+    is_bar = np.isin(kinds[every, order], _FIREBARS)
+    numbers = np.stack(
+        [
+            np.full(order.shape, MAP_ONE),
+            _signed(dx[every, order]),
+            _signed(dy[every, order]),
+            _signed(2 * speeds[0][every, order]),
+            _signed(8 * speeds[1][every, order]),
+            np.where(plane[every, order] == _STOMPABLE, MAP_ONE, 0),
+            np.where(plane[every, order] == _DEADLY, MAP_ONE, 0),
+            np.where(states[every, order] & 0x20, MAP_ONE, 0),
+            np.where(is_bar, _signed((127 * np.sin(angle)).astype(np.int32)), 0),
+            np.where(is_bar, _signed((127 * np.cos(angle)).astype(np.int32)), 0),
+        ],
+        axis=-1,
+    )
+    nearest.reshape(lanes, _NEAREST, _PER_OBJECT)[:] = np.where(there[..., None], numbers, 0)
+
+
+def _draw_mario(ram: NDArray[np.int32], x: NDArray[np.int32], y: NDArray[np.int32], numbers: NDArray[np.uint8]) -> None:
+    """How Mario moves and what he can do."""
+    state = ram[:, memory.PLAYER_FLOAT_STATE]
+    buttons = ram[:, 0x000D]  # [PreviousA_B_Buttons]
+    flags = [
+        state == 0,
+        state == 1,
+        state == 2,
+        state == 3,
+        buttons & 0x80,
+        buttons & 0x40,
+        ram[:, 0x0704],  # [SwimmingFlag]
+        ram[:, 0x0754] == 0,  # [PlayerSize]
+        ram[:, memory.PLAYER_STATUS] == 2,
+        ram[:, 0x0714],  # [CrouchingFlag]
+        ram[:, 0x079E],  # [InjuryTimer]
+        ram[:, 0x079F],  # [StarInvincibleTimer]
+        ram[:, 0x0033] == 1,  # [PlayerFacingDir] right
+        ram[:, 0x0783],  # [RunningTimer]
+        ram[:, 0x0723],  # [ScrollLock]
+        ram[:, memory.MAZE_CHECK],
+        ram[:, memory.PLAYER_ACTIVITY] == memory.ACTIVITY_NORMAL,
+        ram[:, memory.FRAME_COUNTER] & 4,
+    ]
+    values = [
+        _signed(2 * ram[:, 0x0057].astype(np.int8).astype(np.int32)),  # [Player_X_Speed]
+        _signed(16 * ram[:, memory.PLAYER_Y_SPEED].astype(np.int8).astype(np.int32)),
+        (x & 15) * 16,
+        (y & 15) * 16,
+        np.clip(y, 0, 255),
+        x & 255,
+        _signed(x - ((ram[:, 0x071A] << 8) + ram[:, 0x071C]) - 128),  # [ScreenLeft_PageLoc], [ScreenLeft_X_Pos]
+        np.minimum(ram[:, 0x0709], 255),  # [VerticalForce]
+        ram[:, memory.MAZE_RIGHT_TURNS] * 32,
+        ram[:, memory.MAZE_TURNS] * 32,
+        ram[:, memory.CLOCK_DIGITS[0]] * 32,
+    ]
+    numbers[:, : len(flags)] = np.stack([flag != 0 for flag in flags], axis=1) * np.uint8(MAP_ONE)
+    numbers[:, len(flags) : len(flags) + len(values)] = np.stack(values, axis=1) & 255
+
+
+def _signed(values: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Numbers with a sign as bytes around `MAP_ONE`."""
+    return np.clip(values, -MAP_ONE, 255 - MAP_ONE) + MAP_ONE
