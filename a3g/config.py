@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 else:  # the choices are those of the table of engines
     EmulatorName = Literal[EMULATOR_NAMES]
 
+_STAGE_NAMES = {str(stage): stage for stage in STAGES}
+
 
 def _short(*names: str) -> Any:
     """The short spellings of an option."""
@@ -44,6 +46,9 @@ class TrainConfig:
     train_stages: Annotated[bool, _short("-ts")] = False
     """Give workers stages of their own: worker i trains stage i of the 32, those beyond 32 the whole game; fewer than 32
     workers share the 32 stages among them."""
+    stages: tuple[str, ...] = ()
+    """With SuperMarioBros-v0: single stages to train and test instead of the whole game, such as 1-1 2-2; by default all 32 are
+    tested."""
     emulator: EmulatorName = "auto"
     """Engine; auto takes the fastest installed."""
     actions: ActionSet = "a3g"
@@ -192,6 +197,10 @@ class TrainConfig:
         require(self.reward in REWARD_NAMES, "reward", f"{self.reward:.50}", f"one of {', '.join(REWARD_NAMES)}")
         gpus = " ".join(map(str, self.gpu_ids)) or "nothing"
         require(min(self.gpu_ids, default=-2) >= -1, "gpu_ids", gpus, "GPU numbers, or -1 for the CPU")
+        for name in self.stages:
+            require(name in _STAGE_NAMES, "stages", name, "stages from 1-1 to 8-4")
+        alone = not (self.stages and (self.train_stages or parse_env_id(self.env) is not None))
+        require(alone, "stages", " ".join(self.stages), f"given with --env {WHOLE_GAME} and without --train-stages")
         if self.train_stages and parse_env_id(self.env) is not None:
             raise UserError(f"--train-stages trains all 32 stages: it needs --env {WHOLE_GAME}, not {self.env}.")
         fits = (self.network == "map") == (self.observation == "map")
@@ -247,16 +256,20 @@ class TrainConfig:
         return NetworkSpec(self.network, game.observation_shape, game.num_actions, self.hidden_size, self.lstm)
 
     def test_stages(self) -> tuple[Stage, ...]:
-        """The stages that the tester plays: the one trained, or all 32."""
+        """The stages that the tester plays: those trained, or all 32."""
+        if self.stages:
+            return tuple(_STAGE_NAMES[name] for name in self.stages)
         stage = parse_env_id(self.env)
         return STAGES if stage is None else (stage,)
 
     def single_stages(self) -> tuple[Stage, ...]:
-        """The stages that a curriculum chooses from: the one of `env`, or all 32."""
+        """The stages that a curriculum chooses from: those asked for, or all 32."""
         return self.test_stages()
 
     def worker_stages(self, worker: int) -> tuple[Stage | None, ...]:
         """What worker number `worker` plays: what `env` says, or its share of the stages; None is the whole game."""
+        if self.stages:
+            return self.test_stages()
         if self.train_stages:
             return STAGES[worker :: self.workers] or (None,)
         return (parse_env_id(self.env),)

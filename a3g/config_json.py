@@ -67,7 +67,7 @@ def _check_kind(name: str, value: Any, kind: Any) -> None:
     if get_origin(kind) is Literal:
         fits = value in choices
     elif get_origin(kind) is tuple:
-        fits = isinstance(value, tuple) and all(type(each) is int for each in value)
+        fits = isinstance(value, tuple) and all(type(each) is choices[0] for each in value)
     else:
         fits = isinstance(value, Path) if kind is Path else type(value) is kind or (kind is float and type(value) is int)
     if not fits:

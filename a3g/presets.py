@@ -14,8 +14,21 @@ _QUICK = {
     "tau": 0.95,
     "max_grad_norm": 0.5,
 }
-# What those for all stages have in common: tests with sticky actions, which a policy known by heart does not pass.
-_TESTS_OF_ALL_STAGES = {"test_episodes": 10, "test_sticky_actions": 0.1, "test_interval": 600.0}
+# What those for all stages have in common: all is practised that is not mastered, with sticky actions, and tested with them: a
+# policy known by heart does not pass.
+_ALL_STAGES = {
+    **_QUICK,
+    "gamma": 0.96,
+    "starts": "demonstrations",
+    "stage_sampling": "adaptive",
+    "retry_share": 0.2,
+    "sticky_actions_max": 0.2,
+    "num_steps": 32,
+    "lr": 5e-4,
+    "test_episodes": 10,
+    "test_sticky_actions": 0.1,
+    "test_interval": 600.0,
+}
 PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     "a3g": ("A3G with the network and settings of the original A3G, many lanes per worker", {}),
     "original-a3g": (
@@ -26,41 +39,30 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
         "what clears a single stage soonest on few cores: small network, clipped objective",
         {**_QUICK, "network": "nips", "hidden_size": 256, "algorithm": "ppo", "num_steps": 64, "lr": 5e-4},
     ),
-    "all-stages": (
-        "one model for all 32 stages: imitates demonstrations, plays with sticky actions, is shown a way on where it fails",
+    "expert": (
+        "for all 32 stages: sees a map instead of pictures and learns several times as fast, to teach others",
         {
-            **_QUICK,
-            "network": "nips",
-            "hidden_size": 512,
-            "algorithm": "imitation",
-            "lanes": 32,
-            "num_steps": 32,
-            "gamma": 0.95,
-            "lr": 5e-4,
-            "taught_steps": 16,
-            "sticky_actions_max": 0.2,
-            **_TESTS_OF_ALL_STAGES,
+            **_ALL_STAGES,
+            "observation": "map",
+            "network": "map",
+            "hidden_size": 256,
+            "algorithm": "ppo",
+            "epochs": 3,
+            "entropy_coef": 0.006,
+            "lanes": 64,
         },
     ),
+    "all-stages": (
+        "one model for all 32 stages: learns from pictures to do as the expert does",
+        {**_ALL_STAGES, "network": "nips", "hidden_size": 512, "algorithm": "dagger", "lanes": 32},
+    ),
     "all-stages-ppo": (
-        "to go on from all-stages with PPO: a curriculum along demonstrations, sticky actions, retries before deaths",
-        {
-            **_QUICK,
-            "network": "nips",
-            "hidden_size": 512,
-            "algorithm": "ppo",
-            "lanes": 32,
-            "num_steps": 32,
-            "gamma": 0.95,
-            "lr": 4e-4,
-            "learn_share": 0.4,
-            "train_stages": True,
-            "starts": "demonstrations",
-            "stage_sampling": "adaptive",
-            "retry_share": 0.3,
-            "sticky_actions_max": 0.25,
-            **_TESTS_OF_ALL_STAGES,
-        },
+        "for the same without an expert: PPO from pictures, a curriculum along demonstrations, retries before deaths",
+        {**_ALL_STAGES, "network": "nips", "hidden_size": 512, "algorithm": "ppo", "learn_share": 0.4, "lanes": 32},
+    ),
+    "all-stages-imitation": (
+        "for the same without an expert: imitates demonstrations, is shown a way on by search where it fails",
+        {**_ALL_STAGES, "network": "nips", "hidden_size": 512, "algorithm": "imitation", "lanes": 32, "taught_steps": 16},
     ),
     "quick-a3c": (
         "for the same, A3G's own loss: a larger network, many small updates",

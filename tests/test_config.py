@@ -585,3 +585,12 @@ def test_options_keep_their_old_names() -> None:
     values = to_json(expected)
     values["silence_limit"] = values.pop("heartbeat_timeout")
     assert train_config_from_json(values) == expected
+
+
+def test_some_stages_alone_are_trained_and_tested() -> None:
+    config = TrainConfig(stages=("2-2", "1-1"))
+    assert config.test_stages() == config.worker_stages(3) == config.single_stages() == (Stage(2, 2), Stage(1, 1))
+    assert train_config_from_json(json.loads(json.dumps(to_json(config)))) == config
+    for wrong, options in ((("9-1",), {}), (("1-1",), {"env": "SuperMarioBros-1-1-v0"}), (("1-1",), {"train_stages": True})):
+        with pytest.raises(UserError, match="stages must be"):
+            TrainConfig(stages=wrong, **options)
