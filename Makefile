@@ -45,12 +45,14 @@ explore: $(STAMP)
 eval: $(STAMP)
 	$(BIN)/python gym_eval.py --env SuperMarioBros-1-1-v0 --num-episodes 100
 
-# One model for all 32 stages: finds demonstrations where there are none, then trains until it is stopped (MINUTES=60 for an hour).
-# It goes on wherever it is started again. trained_models/campaign holds what another machine needs to go on.
+# One model for all 32 stages: finds demonstrations where there are none, trains an expert for an hour, then the model until it is
+# stopped (MINUTES=60 for an hour). It goes on wherever it is started again, on another machine too: what it needs for that lies
+# in trained_models.
 campaign: MINUTES = 0
+campaign: EXPERT_MINUTES = 60
 campaign: $(STAMP)
 	$(BIN)/python main.py explore
-	$(BIN)/python -m benchmarks.campaign --minutes $(MINUTES)
+	$(BIN)/python -m benchmarks.campaign --expert-minutes $(EXPERT_MINUTES) --minutes $(MINUTES)
 
 # All tests, then those of learning once more as on a processor without AVX-512.
 test: $(STAMP)

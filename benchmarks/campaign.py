@@ -1,8 +1,9 @@
 """The campaign for one model that plays all 32 stages: `python -m benchmarks.campaign --help`, or `make campaign`.
 
-It is one training run, `campaign`, that goes on whenever it is started again. What it needs to go on on another machine is
-kept beside it in a few megabytes that can be committed: the newest weights, the history of tests, and the demonstrations that
-the teacher has made. The optimizer's state stays behind; it is made anew within some thousand updates.
+Two training runs, one after the other: `campaign-expert` learns from maps, and `campaign` learns from pictures to do as the
+expert does. Each goes on whenever the campaign is started again. What they need to go on on another machine is kept in a few
+megabytes that can be committed: the newest weights and the history of tests. The optimizer's state stays behind; it is made
+anew within some thousand updates.
 """
 
 from __future__ import annotations
@@ -19,10 +20,6 @@ import tyro
 
 from a3g.config import TrainConfig
 from a3g.errors import UserError
-from a3g.exploration.demonstrations import load_demonstrations, save_demonstrations
-from a3g.exploration.replay import added_demonstrations
-from a3g.exploration.search import is_new
-from a3g.files import load_tensors
 from a3g.runs.history import HistoryEntry, append_to_history, read_history
 from a3g.runs.paths import HISTORY_NAME, checkpoints_in
 from a3g.runs.playable import find_weights
@@ -30,101 +27,105 @@ from a3g.runs.weights import save_weights, weights_path
 from benchmarks.campaign_plot import describe, draw, joined
 
 ROOT = Path(__file__).parents[1]
-RUN = "campaign"
 ENV = "SuperMarioBros-v0"
 EARLIER_NAME = "earlier_history.csv"
-"""In the run's folder: the tests of the runs before, on other machines."""
-DEMOS_NAME = "demos"
-"""In the folder that can be committed: exploration's demonstrations, then the teacher's."""
-MOST_PER_STAGE = 200
-SECONDS_BETWEEN_COPIES = 600.0
+"""In a run's folder: the tests of the runs before, on other machines."""
+SECONDS_BETWEEN_COPIES = 300.0
 
 
 @dataclass(frozen=True)
 class Options:
-    """Train on all 32 stages until stopped, with the preset all-stages."""
+    """Train an expert, and then a model that learns from it, on all 32 stages."""
 
+    expert_minutes: float = 60.0
+    """Train the expert until it was trained for so many minutes, all machines together."""
     minutes: float = 0.0
-    """Stop after so many minutes from now; 0 never."""
+    """Then train the model for so many minutes from now; 0 until stopped."""
     folder: Path = Path("trained_models/campaign")
-    """Where what can be committed is kept: the newest weights, the history and the teacher's demonstrations."""
+    """Where the model's newest weights and its history are kept."""
+    expert_folder: Path = TrainConfig().expert.parent
+    """Where the expert's are."""
     log_dir: Path = Path("logs")
-    """Folder of the run's folder."""
+    """Folder of the runs' folders."""
     picture: Path = Path("docs/campaign.png")
-    """The history, drawn."""
+    """Both histories, drawn."""
     arguments: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """One more argument for main.py, such as --arguments=--gpu-ids --arguments=0; can be given several times."""
 
 
+@dataclass(frozen=True)
+class Part:
+    """A training run of the campaign, and what is kept of it."""
+
+    preset: str
+    run: Path
+    folder: Path
+
+    def train(self, options: Options, minutes: float, *arguments: str) -> int:
+        """Begin or go on, for so many minutes or until stopped if 0; returns main.py's exit code."""
+        names = ["--run-name", self.run.name, "--log-dir", str(self.run.parent)]
+        command = [sys.executable, "main.py", "--preset", self.preset, *names, *arguments]
+        if checkpoints_in(self.run):
+            command += ["--resume", self.run.name]
+        else:
+            self._begin()
+            if weights_path(self.folder, ENV).is_file():
+                command += ["--load", "--load-model-dir", str(self.folder)]
+        if minutes:
+            command += ["--max-minutes", str(minutes)]
+        # The best weights of the tests: into the run's folder, so that what is shipped changes only when somebody means it.
+        command += ["--save-model-dir", str(self.run / "best")]
+        with subprocess.Popen([*command, *options.arguments], cwd=ROOT) as training:
+            # Ctrl-C reaches the run too: it saves and ends, and then this does.
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            while training.returncode is None:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    training.wait(SECONDS_BETWEEN_COPIES)
+                self._keep()
+        return training.returncode
+
+    def history(self) -> list[HistoryEntry]:
+        """All tests up to now, those on other machines first."""
+        runs = [self.run / EARLIER_NAME, self.run / HISTORY_NAME] if self.run.is_dir() else [self.folder / HISTORY_NAME]
+        tests: list[HistoryEntry] = []
+        for path in runs:
+            tests = joined(tests, read_history(path)) if path.is_file() else tests
+        return tests
+
+    def _begin(self) -> None:
+        """Lay the tests of earlier machines beside the run, which counts its agent steps from 0."""
+        self.run.mkdir(parents=True, exist_ok=True)
+        if (self.folder / HISTORY_NAME).is_file():
+            shutil.copy(self.folder / HISTORY_NAME, self.run / EARLIER_NAME)
+
+    def _keep(self) -> None:
+        """Copy the newest weights and the history to where they can be committed."""
+        if not checkpoints_in(self.run):
+            return
+        _, weights = find_weights(checkpoints_in(self.run)[-1])
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = weights_path(self.folder, ENV)
+        save_weights(path, weights.build(), ENV, weights.game, weights.agent_steps, algorithm=weights.algorithm)
+        tests = self.history()
+        (self.folder / HISTORY_NAME).unlink(missing_ok=True)
+        for entry in tests:
+            append_to_history(self.folder, entry)
+        print(f"{self.run.name}: {describe(tests)}", flush=True)
+
+
 def main() -> int:
     options = tyro.cli(Options)
-    run = options.log_dir / RUN
-    command = [sys.executable, "main.py", "--preset", "all-stages", "--run-name", RUN, "--log-dir", str(options.log_dir)]
-    if checkpoints_in(run):
-        command += ["--resume", RUN]
-    else:
-        _begin(run, options.folder)
-        if weights_path(options.folder, ENV).is_file():
-            command += ["--load", "--load-model-dir", str(options.folder)]
-    if (options.folder / DEMOS_NAME).is_dir():
-        command += ["--demos-dir", str(options.folder / DEMOS_NAME)]
-    if options.minutes:
-        command += ["--max-minutes", str(options.minutes)]
-    with subprocess.Popen([*command, *options.arguments], cwd=ROOT) as training:
-        # Ctrl-C reaches the run too: it saves and ends, and then this does.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        while training.returncode is None:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                training.wait(SECONDS_BETWEEN_COPIES)
-            _keep(run, options.folder, options.picture)
-    return training.returncode
-
-
-def _begin(run: Path, folder: Path) -> None:
-    """Lay the tests of earlier machines beside the run, which counts its agent steps from 0."""
-    run.mkdir(parents=True, exist_ok=True)
-    if (folder / HISTORY_NAME).is_file():
-        shutil.copy(folder / HISTORY_NAME, run / EARLIER_NAME)
-
-
-def history(run: Path) -> list[HistoryEntry]:
-    """All tests of the campaign up to now."""
-    earlier = read_history(run / EARLIER_NAME) if (run / EARLIER_NAME).is_file() else []
-    return joined(earlier, read_history(run / HISTORY_NAME)) if (run / HISTORY_NAME).is_file() else earlier
-
-
-def _keep(run: Path, folder: Path, picture: Path) -> None:
-    """Copy the newest weights and the history to where they can be committed."""
-    if not checkpoints_in(run):
-        return
-    _, weights = find_weights(checkpoints_in(run)[-1])
-    folder.mkdir(parents=True, exist_ok=True)
-    save_weights(
-        weights_path(folder, ENV), weights.build(), ENV, weights.game, weights.agent_steps, algorithm=weights.algorithm
-    )
-    _keep_demonstrations(run, folder / DEMOS_NAME)
-    tests = history(run)
-    (folder / HISTORY_NAME).unlink(missing_ok=True)
-    for entry in tests:
-        append_to_history(folder, entry)
-    draw({RUN: tests}, picture)
-    print(f"campaign: {describe(tests)}", flush=True)
-
-
-def _keep_demonstrations(run: Path, folder: Path) -> None:
-    """Write exploration's demonstrations, and the newest ones that the workers' teachers had made at the last checkpoint."""
-    found = load_demonstrations(TrainConfig().demos_dir)
-    before = load_demonstrations(folder)
-    checkpoint = checkpoints_in(run)[-1]
-    for path in sorted(run.glob(f"{checkpoint.stem}.worker-*.safetensors")):
-        tensors, _ = load_tensors(path, "worker's state")
-        state = {name.removeprefix("collector."): each.numpy() for name, each in tensors.items()}
-        for each in added_demonstrations(state) if "added" in state else ():
-            if is_new(each.actions, each.idle_frames, before[each.stage]):
-                before[each.stage].append(each)
-    for stage, first in found.items():
-        taught = [each for each in before[stage] if is_new(each.actions, each.idle_frames, first)]
-        save_demonstrations(folder, stage, [*first, *taught[len(first) - MOST_PER_STAGE :]])
+    expert = Part("expert", options.log_dir / "campaign-expert", options.expert_folder)
+    model = Part("all-stages", options.log_dir / "campaign", options.folder)
+    trained = expert.history()
+    left = options.expert_minutes - 60.0 * (trained[-1].hours if trained else 0.0)
+    code = 0
+    if left > 1.0:
+        code = expert.train(options, left, "--test-at-end")
+    if not code:
+        code = model.train(options, options.minutes, "--expert", str(weights_path(options.expert_folder, ENV)))
+    draw({"expert": expert.history(), "model": model.history()}, options.picture)
+    return code
 
 
 if __name__ == "__main__":

@@ -25,6 +25,8 @@ from tests.learning import CPU, make_rollout, make_small
 from tests.reinforce import Reinforce
 from tests.running import ROOT, Start, arguments, newest_checkpoint, summary_of
 
+CHOICES = ", ".join(ALGORITHMS)
+
 NAME = "tests.reinforce:Reinforce"
 
 
@@ -46,7 +48,7 @@ def test_a_users_own_is_found_by_module_and_class() -> None:
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("sarsa", "Unknown algorithm 'sarsa': choose one of a3c, ppo, imitation, dagger, or module:Class"),
+        ("sarsa", f"Unknown algorithm 'sarsa': choose one of {CHOICES}, or module:Class"),
         ("", "Unknown algorithm ''"),
         ("tests.reinforce:", "Unknown algorithm 'tests.reinforce:'"),
         ("no_such_module:Class", "Can't import 'no_such_module:Class': No module named 'no_such_module'"),
@@ -69,7 +71,8 @@ def test_the_option_takes_a_name_or_a_class(name: str) -> None:
     assert parse_train(["--algorithm", NAME]).algorithm == parse_train(["--loss", NAME]).algorithm == NAME
     if name:
         with pytest.raises(
-            UserError, match=re.escape(f"Unknown algorithm {name!r}: choose one of a3c, ppo, imitation, dagger, or module:Class")
+            UserError,
+            match=re.escape(f"Unknown algorithm {name!r}: choose one of {CHOICES}, or module:Class"),
         ):
             parse_train(["--algorithm", name])
 
