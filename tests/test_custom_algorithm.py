@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from a3g.algorithm_options import OPTIONS
 from a3g.algorithms import ALGORITHMS, algorithm_class, make_algorithm
 from a3g.algorithms.base import Algorithm
 from a3g.command_line import parse_train
@@ -25,7 +26,7 @@ from tests.learning import CPU, make_rollout, make_small
 from tests.reinforce import Reinforce
 from tests.running import ROOT, Start, arguments, newest_checkpoint, summary_of
 
-CHOICES = ", ".join(ALGORITHMS)
+CHOICES = ", ".join(OPTIONS)
 
 NAME = "tests.reinforce:Reinforce"
 
