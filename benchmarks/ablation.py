@@ -122,8 +122,6 @@ def _draw(results: dict[str, list[dict[str, float]]], options: Options) -> None:
         axis.grid(axis="x", alpha=0.3)
     steps = options.expert_steps + options.model_steps
     figure.suptitle(f"{', '.join(options.stages)}: {steps:,} agent steps, 10% sticky actions")
-        f"{', '.join(options.stages)}: {options.expert_steps + options.model_steps:,} agent steps, 10% sticky actions"
-    )
     figure.savefig(options.picture, dpi=110)
     pyplot.close(figure)
     print(f"picture: {options.picture}")
