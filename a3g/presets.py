@@ -48,8 +48,9 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
             "hidden_size": 256,
             "algorithm": "ppo",
             "epochs": 3,
-            "entropy_coef": 0.006,
-            "lanes": 64,
+            "entropy_coef": 0.004,
+            "lanes": 128,
+            "lr": 3e-4,
         },
     ),
     "all-stages": (
