@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
 
 import tyro
 
 from a3g.config import EvalConfig, TrainConfig
 from a3g.errors import UserError
 from a3g.explore_config import ExploreConfig
+from a3g.game.stages import parse_env_id
 from a3g.presets import PRESETS, preset_name
+from a3g.ranges import check_run_name
 
 EXIT_CODES = (
     "Exit codes: 0 the goal was reached; 1 the run can't go on, or its end could not be saved; 2 a mistake in the command or "
@@ -28,6 +31,33 @@ EXPLORE_EXIT_CODES = (
 )
 
 Config = TypeVar("Config", TrainConfig, EvalConfig, ExploreConfig)
+
+
+@dataclass(frozen=True)
+class ResumeRequest:
+    """Which run a command line wants to resume: the options of `TrainConfig` that say so."""
+
+    resume: str = TrainConfig.resume
+    run_name: str = TrainConfig.run_name
+    env: Annotated[str, tyro.conf.arg(aliases=["-ev"])] = TrainConfig.env
+    log_dir: Annotated[Path, tyro.conf.arg(aliases=["-lg"])] = TrainConfig.log_dir
+
+    def __post_init__(self) -> None:
+        parse_env_id(self.env)
+        check_run_name(self.run_name)
+
+
+def parse_resume_request(arguments: Sequence[str]) -> ResumeRequest:
+    """Which run to resume, whatever else the command line says: the run's settings decide which other options there are.
+
+    Raises:
+        UserError: if a value makes no sense.
+        SystemExit: with code 2 for what tyro itself refuses.
+    """
+    arguments = list(arguments)
+    _refuse_empty(arguments)
+    request, _ = tyro.cli(ResumeRequest, args=arguments, return_unknown_args=True, add_help=False)
+    return request
 
 
 def parse_train(arguments: Sequence[str] | None = None, defaults: TrainConfig | None = None) -> TrainConfig:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,7 +15,7 @@ from a3g.errors import UserError
 from a3g.game.options import EMULATOR_NAMES, REWARD_NAMES, GameOptions
 from a3g.game.stages import STAGES, WHOLE_GAME, Stage, parse_env_id
 from a3g.network_spec import NetworkSpec
-from a3g.ranges import LONGEST_NAME, check_ranges, require
+from a3g.ranges import check_ranges, check_run_name, require
 
 ActionSet = Literal["a3g", "right", "simple", "complex"]
 Network = Literal["impala", "nature", "nips", "conv4"]
@@ -197,10 +196,7 @@ class TrainConfig:
         highest = self.sticky_actions_max
         fits = not highest or highest >= self.sticky_actions
         require(fits, "sticky_actions_max", highest, f"0 or at least --sticky-actions ({self.sticky_actions:g})")
-        plain = "/" not in self.run_name and "\0" not in self.run_name and self.run_name not in (".", "..")
-        require(plain, "run_name", self.run_name, "a plain folder name")
-        fits = len(os.fsencode(self.run_name)) <= LONGEST_NAME
-        require(fits, "run_name", self.run_name, f"a folder name of at most {LONGEST_NAME} bytes")
+        check_run_name(self.run_name)
 
     def with_values(self, values: Mapping[str, Any]) -> TrainConfig:
         """A copy with other values, the algorithm's own options by their names among them.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
@@ -114,6 +115,16 @@ def check_ranges(config: TrainConfig | EvalConfig | ExploreConfig | AlgorithmOpt
         require(not isinstance(value, float) or math.isfinite(value), field.name, value, "a finite number")
         complaint = RANGES[field.name].complaint(value) if field.name in RANGES else ""
         require(not complaint, field.name, value, complaint)
+
+
+def check_run_name(name: str) -> None:
+    """
+    Raises:
+        UserError: if a run's folder can't have this name; an empty one is chosen by the program.
+    """
+    plain = "/" not in name and "\0" not in name and name not in (".", "..")
+    require(plain, "run_name", name, "a plain folder name")
+    require(len(os.fsencode(name)) <= LONGEST_NAME, "run_name", name, f"a folder name of at most {LONGEST_NAME} bytes")
 
 
 def require(condition: bool, name: str, value: Any, expected: str) -> None:
