@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
-from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 
 import tyro
 
 from a3g.config import EvalConfig, TrainConfig
 from a3g.errors import UserError
 from a3g.explore_config import ExploreConfig
-from a3g.game.stages import parse_env_id
 from a3g.presets import PRESETS, preset_name
-from a3g.ranges import check_run_name
+from a3g.resume_request import ResumeRequest
 
 EXIT_CODES = (
     "Exit codes: 0 the goal was reached; 1 the run can't go on, or its end could not be saved; 2 a mistake in the command or "
@@ -31,20 +29,6 @@ EXPLORE_EXIT_CODES = (
 )
 
 Config = TypeVar("Config", TrainConfig, EvalConfig, ExploreConfig)
-
-
-@dataclass(frozen=True)
-class ResumeRequest:
-    """Which run a command line wants to resume: the options of `TrainConfig` that say so."""
-
-    resume: str = TrainConfig.resume
-    run_name: str = TrainConfig.run_name
-    env: Annotated[str, tyro.conf.arg(aliases=["-ev"])] = TrainConfig.env
-    log_dir: Annotated[Path, tyro.conf.arg(aliases=["-lg"])] = TrainConfig.log_dir
-
-    def __post_init__(self) -> None:
-        parse_env_id(self.env)
-        check_run_name(self.run_name)
 
 
 def parse_resume_request(arguments: Sequence[str]) -> ResumeRequest:

@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from a3g.command_line import ResumeRequest, parse_eval, parse_explore, parse_resume_request, parse_train
+from a3g.command_line import parse_eval, parse_explore, parse_resume_request, parse_train
 from a3g.config import TrainConfig
 from a3g.errors import UserError
 from a3g.interrupts import EXIT_INTERRUPTED, raise_on_interrupt
 from a3g.processes.fork_server import start_fork_server
 from a3g.reporting.say import make_output_patient, say
+from a3g.resume_request import ResumeRequest
 
 
 def train_command(arguments: Sequence[str], name: str) -> int:
