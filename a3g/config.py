@@ -135,7 +135,8 @@ class TrainConfig:
 
     # -- testing
     test_episodes: int = 5
-    """Episodes per stage in a test; the others are played once a first one, in this test or an earlier one, cleared."""
+    """Episodes per stage in a test. The others are played once a first one, in this test or an earlier one, cleared; with
+    several stages and sticky actions in any case, unless that would take longer than --test-interval."""
     clear_rate: float = 0.9
     """Share of a stage's test episodes to clear for the stage to count as cleared."""
     test_sticky_actions: float = 0.0

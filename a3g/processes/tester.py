@@ -61,7 +61,11 @@ def run_tester(config: TrainConfig, shared: SharedRun, folder: Path) -> None:
 
 
 class Tester:
-    """Plays greedily: an episode per stage, and further ones of the stages cleared in this test or an earlier one."""
+    """Plays greedily: an episode per stage, and further ones of the stages cleared in this test or an earlier one.
+
+    Of several stages with sticky actions, all are played equally often if the time allows: clear rates between 0 and 1 are
+    usual then, and a single episode says nothing about a low one.
+    """
 
     def __init__(
         self,
@@ -152,7 +156,7 @@ class Tester:
             confirmed = self._play_test(_Phase.CONFIRMATION, score)
             if self._ends:
                 return
-            # What was never cleared needs no confirmation.
+            # What has none keeps the result of the test.
             again = {result.stage for result in confirmed}
             counted = [*confirmed, *(result for result in results if result.stage not in again)]
             results = [*results, *confirmed]
@@ -173,24 +177,29 @@ class Tester:
             say(f"a3g test: could not write the history of tests: {error}")
 
     def _play_test(self, phase: _Phase, score: Score | None = None) -> list[EpisodeResult]:
-        """Play every stage once, and further episodes of the stages that are cleared at times.
+        """Play every stage once, and further episodes of the stages that are cleared at times, or of all, see the class.
 
         Args:
-            score: play only the stages that were cleared in it, each as often as a test does.
+            score: of the test that is to be confirmed. Each stage cleared in it is played as often as a test does, or every
+                stage if that test did so; none if none was cleared.
         """
-        stages, ever_cleared = self._config.test_stages(), self._results.ever_cleared
+        stages, ever_cleared, most = self._config.test_stages(), self._results.ever_cleared, self._config.test_episodes
+        equally = len(stages) > 1 and self._options.sticky_actions > 0
         if score is not None:
-            cleared = [stage for stage in stages if score.stages[str(stage)].cleared]
-            return self._play([planned for stage in cleared for planned in self._planned(phase, stage)])
+            again = [stage for stage in stages if score.stages[str(stage)].cleared]
+            if again and equally and all(each.episodes == most for each in score.stages.values()):
+                again = list(stages)
+            return self._play([planned for stage in again for planned in self._planned(phase, stage)])
+        began = time.monotonic()
         once = [stage for stage in stages if not ever_cleared[STAGE_INDEX[str(stage)]]]
         # All side by side. The further episodes of a stage that is cleared for the first time are the only ones that wait.
-        results = self._play([each for stage in stages for each in self._planned(phase, stage)[: 1 if stage in once else None]])
-        for result in results:
-            if result.outcome == Outcome.CLEARED:
-                ever_cleared[STAGE_INDEX[result.stage]] = 1
-        newly = [stage for stage in once if ever_cleared[STAGE_INDEX[str(stage)]]]
-        further = [planned for stage in newly for planned in self._planned(phase, stage)[1:]]
-        return results + self._play(further) if further else results
+        first = [each for stage in stages for each in self._planned(phase, stage)[: 1 if stage in once else None]]
+        results = self._note_clears(self._play(first))
+        seconds_each = (time.monotonic() - began) / max(len(results), 1)
+        has_time = seconds_each * len(once) * (most - 1) <= self._config.test_interval
+        go_on = once if equally and has_time else [stage for stage in once if ever_cleared[STAGE_INDEX[str(stage)]]]
+        further = [planned for stage in go_on for planned in self._planned(phase, stage)[1:]]
+        return results + self._note_clears(self._play(further)) if further else results
 
     def _planned(self, phase: _Phase, stage: Stage) -> list[PlannedEpisode]:
         """A stage's episodes in this test, with seeds that no other test of the run has and no worker ever."""
@@ -201,6 +210,13 @@ class Tester:
     def _play(self, episodes: list[PlannedEpisode]) -> list[EpisodeResult]:
         # In float32, whatever the workers compute in: as gym_eval.py plays.
         return self._evaluator.play(self._model, episodes, stop=self._beat)
+
+    def _note_clears(self, results: list[EpisodeResult]) -> list[EpisodeResult]:
+        """Note which stages were cleared for once; returns the results."""
+        for result in results:
+            if result.outcome == Outcome.CLEARED:
+                self._results.ever_cleared[STAGE_INDEX[result.stage]] = 1
+        return results
 
     def _score(self, results: list[EpisodeResult], agent_steps: int) -> Score:
         return score_episodes(results, self._settings, self._config.clear_rate, agent_steps)
