@@ -8,7 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from enum import IntEnum
 from pathlib import Path
 
@@ -17,21 +17,20 @@ import torch
 
 from a3g.algorithms import algorithm_class
 from a3g.config import TrainConfig
-from a3g.errors import UserError
 from a3g.files import write_atomically
 from a3g.game.rules import Outcome
 from a3g.game.stages import Stage
 from a3g.networks.flat_parameters import FlatParameters
-from a3g.networks.pixel_network import PixelNetwork
 from a3g.processes.counters import STAGE_INDEX, StageCount
 from a3g.processes.evaluation import Evaluator, PlannedEpisode
 from a3g.processes.process import prepare_process
 from a3g.processes.shared_run import SharedRun
 from a3g.reporting.say import say
+from a3g.runs.best_weights import BestWeights, load_best, read_score
 from a3g.runs.history import append_to_history, history_entry
 from a3g.runs.paths import BEST_NAME, SCORECARD_NAME
 from a3g.runs.scores import EpisodeResult, GameSettings, Score, score_episodes
-from a3g.runs.weights import load_weights, save_weights, weights_path
+from a3g.runs.weights import save_weights, weights_path
 
 # Best weights that could not be saved are tried again this soon.
 SAVE_AGAIN_SECONDS = 10.0
@@ -89,7 +88,7 @@ class Tester:
         self._options = config.test_options()
         self._settings = GameSettings.of(self._options)
         self._evaluator = Evaluator(self._algorithm, config.emulator, self._options, device)
-        self._best = _load_best(folder / BEST_NAME)
+        self._best = load_best(folder / BEST_NAME)
         for name, stage in self._best.score.stages.items() if self._best is not None else ():
             if stage.cleared and name in STAGE_INDEX:
                 self._results.ever_cleared[STAGE_INDEX[name]] = 1
@@ -163,7 +162,7 @@ class Tester:
             confirmation = self._score(counted, agent_steps) if confirmed else None
         final = confirmation or score
         if self._is_better(final):
-            self._best = _Best(copy.deepcopy(self._model), final)
+            self._best = BestWeights(copy.deepcopy(self._model), final)
             for name, i in STAGE_INDEX.items():
                 self._results.best_cleared[i] = name in final.stages_passed
         if self._passes(score) and confirmation is not None and self._passes(confirmation):
@@ -253,7 +252,7 @@ class Tester:
         if there is None or score.is_better_than(there):
             self._save(shipped, self._best)
 
-    def _save(self, path: Path, best: _Best) -> None:
+    def _save(self, path: Path, best: BestWeights) -> None:
         try:
             trained_on = replace(self._config.game_options(), episodic_life=False)
             save_weights(
@@ -285,28 +284,3 @@ class Tester:
             say(f"a3g test: could not write the scorecard: {error}")
         self._results.agent_steps.fill_(score.agent_steps)
         self._results.tests += 1
-
-
-@dataclass(frozen=True)
-class _Best:
-    """The best weights so far, kept in memory too: a disk may fail."""
-
-    model: PixelNetwork
-    score: Score
-
-
-def _load_best(path: Path) -> _Best | None:
-    """The best weights in a file, None if there are none that can be read."""
-    try:
-        weights = load_weights(path)
-        return _Best(weights.build(), weights.score) if weights.score is not None else None
-    except UserError:
-        return None
-
-
-def read_score(path: Path) -> Score | None:
-    """What the weights in a file scored; None if there is no such file, it can't be read, or they were never tested."""
-    try:
-        return load_weights(path).score
-    except UserError:
-        return None
