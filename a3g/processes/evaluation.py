@@ -59,6 +59,7 @@ class _Episode:
         self.reward = 0.0
         self.steps = 0
         self.stages_cleared: list[str] = []
+        self.lives_lost = 0
         self.begins_attempt = True
         """Whether its next step is the first of a life or a stage."""
         # Drawn from beside the game's own randomness, so that the same starts come with sampled actions too.
@@ -87,6 +88,7 @@ class _Episode:
         info = {name: infos["final_info"][name][self.lane] for name in names}
         if info["outcome"] == Outcome.CLEARED:
             self.stages_cleared.append(info["attempt"])
+        self.lives_lost += info["outcome"] in (Outcome.DIED, Outcome.TIMEOUT)
         if not info["game_over"] and self.steps < max_steps:
             return None  # the whole game goes on
         return EpisodeResult(
@@ -98,6 +100,8 @@ class _Episode:
             seed=self.seed,
             progress=int(info["progress"]),
             stages_cleared=tuple(self.stages_cleared),
+            stage_reached=info["attempt"],
+            lives_lost=self.lives_lost,
         )
 
 

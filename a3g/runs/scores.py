@@ -33,6 +33,10 @@ class EpisodeResult:
     """Pixels of new ground in the last attempt at a stage."""
     stages_cleared: tuple[str, ...]
     """In the order in which they were cleared; several only in the whole game."""
+    stage_reached: str = ""
+    """The stage attempted last; in the whole game it says how far Mario got."""
+    lives_lost: int = 0
+    """By dying or running out of time; the whole game has three."""
 
 
 @dataclass(frozen=True)
