@@ -273,6 +273,10 @@ class EvalConfig:
     """Chance that an agent step repeats the last action instead of the chosen one."""
     noop_max: int = 30
     """Episodes start after 0 to this many frames without buttons."""
+    played_starts: bool = False
+    """Begin stages as they are reached by playing: after a demonstration of the stage before, drawn at random."""
+    demos_dir: Path = Path("trained_models/demos")
+    """With --played-starts: folder of the demonstrations."""
     sample: bool = False
     """Draw actions from the policy instead of taking the most likely one."""
     time_per_stage: Annotated[int, _short("-tps")] = 400
@@ -307,6 +311,8 @@ class EvalConfig:
     def __post_init__(self) -> None:
         parse_env_id(self.env)
         check_ranges(self)
+        if self.played_starts and not self.test_single_stages:
+            raise UserError("--played-starts is for single stages: leave it out, or --no-test-single-stages.")
 
     def episode_stages(self) -> list[Stage | None]:
         """What each episode plays."""

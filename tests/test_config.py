@@ -312,6 +312,7 @@ BAD_EVAL_VALUES = [
     ("--num-episodes 100000000000000000000", "--num-episodes must be at most 1000000"),
     ("--seed -1", "--seed must be 0 or more"),
     ("--weights=", "--weights must be a name or a path, not empty"),
+    ("--played-starts --no-test-single-stages", "--played-starts is for single stages"),
 ]
 
 

@@ -23,6 +23,7 @@ from a3g.algorithms import algorithm_class
 from a3g.config import EvalConfig
 from a3g.config_json import to_json
 from a3g.errors import UserError
+from a3g.exploration.played_starts import PlayedStarts
 from a3g.files import looking_into, standard_stream, write_output
 from a3g.game.emulators import FRAMES_PER_SECOND, VISIBLE_HEIGHT, VISIBLE_WIDTH, Emulator, resolve_emulator
 from a3g.game.rules import FrameHook
@@ -74,7 +75,10 @@ def evaluate(config: EvalConfig) -> int:
     with ExitStack() as stack:
         show = _Show(config, stages, monitor if config.new_gym_eval else config.log_dir / "videos")
         stack.callback(show.close)
-        evaluator = Evaluator(algorithm_class(weights.algorithm), config.emulator, game, device)
+        played_starts = _played_starts(config, stages)
+        if played_starts is not None:
+            stack.callback(played_starts.close)
+        evaluator = Evaluator(algorithm_class(weights.algorithm), config.emulator, game, device, played_starts)
         stack.callback(evaluator.close)
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         progress = stack.enter_context(Progress(*columns, console=console, transient=True))
@@ -143,6 +147,13 @@ def _load(config: EvalConfig) -> tuple[Path, Weights]:
             f"The weights have --hidden-size {weights.network.hidden_size}, not {config.hidden_size}: leave it out."
         )
     return path, weights
+
+
+def _played_starts(config: EvalConfig, stages: Sequence[Stage | None]) -> PlayedStarts | None:
+    """Where stages begin with --played-starts."""
+    if not config.played_starts:
+        return None
+    return PlayedStarts(config.demos_dir, sorted({stage for stage in stages if stage is not None}), config.emulator)
 
 
 class _Show:
