@@ -10,8 +10,9 @@ from typing import Any, TypeVar
 
 import tyro
 
-from a3g.config import EvalConfig, TrainConfig
+from a3g.config import TrainConfig
 from a3g.errors import UserError
+from a3g.eval_config import EvalConfig
 from a3g.explore_config import ExploreConfig
 from a3g.presets import PRESETS, preset_name
 from a3g.resume_request import ResumeRequest

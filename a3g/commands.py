@@ -46,7 +46,7 @@ def eval_command(arguments: Sequence[str], name: str) -> int:
     """Play with trained weights; returns the exit code.
 
     Args:
-        arguments: options of `a3g.config.EvalConfig`.
+        arguments: options of `a3g.eval_config.EvalConfig`.
         name: of the command, which error messages begin with.
     """
     make_output_patient()

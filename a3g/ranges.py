@@ -11,7 +11,8 @@ from a3g.errors import UserError
 
 if TYPE_CHECKING:
     from a3g.algorithm_options import AlgorithmOptions
-    from a3g.config import EvalConfig, TrainConfig
+    from a3g.config import TrainConfig
+    from a3g.eval_config import EvalConfig
     from a3g.explore_config import ExploreConfig
 
 # In bytes; no file system here takes a longer one.

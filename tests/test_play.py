@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 import torch
 
-from a3g.config import EvalConfig, TrainConfig
+from a3g.config import TrainConfig
 from a3g.errors import UserError
+from a3g.eval_config import EvalConfig
 from a3g.files import write_output
 from a3g.networks.actor_critic import ActorCritic
 from a3g.networks.flat_parameters import FlatParameters

@@ -20,9 +20,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from a3g.algorithms import algorithm_class
-from a3g.config import EvalConfig
 from a3g.config_json import to_json
 from a3g.errors import UserError
+from a3g.eval_config import EvalConfig
 from a3g.exploration.played_starts import PlayedStarts
 from a3g.files import looking_into, standard_stream, write_output
 from a3g.game.emulators import FRAMES_PER_SECOND, VISIBLE_HEIGHT, VISIBLE_WIDTH, Emulator, resolve_emulator

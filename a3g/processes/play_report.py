@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
-from a3g.config import EvalConfig
+from a3g.eval_config import EvalConfig
 from a3g.game.rules import Outcome
 from a3g.game.stages import STAGES, WHOLE_GAME
 from a3g.runs.scores import EpisodeResult, wilson_interval
