@@ -10,10 +10,12 @@ from typing import Any, TypeVar
 
 import tyro
 
-from a3g.config import EvalConfig, TrainConfig
+from a3g.config import TrainConfig
 from a3g.errors import UserError
+from a3g.eval_config import EvalConfig
 from a3g.explore_config import ExploreConfig
 from a3g.presets import PRESETS, preset_name
+from a3g.resume_request import ResumeRequest
 
 EXIT_CODES = (
     "Exit codes: 0 the goal was reached; 1 the run can't go on, or its end could not be saved; 2 a mistake in the command or "
@@ -28,6 +30,19 @@ EXPLORE_EXIT_CODES = (
 )
 
 Config = TypeVar("Config", TrainConfig, EvalConfig, ExploreConfig)
+
+
+def parse_resume_request(arguments: Sequence[str]) -> ResumeRequest:
+    """Which run to resume, whatever else the command line says: the run's settings decide which other options there are.
+
+    Raises:
+        UserError: if a value makes no sense.
+        SystemExit: with code 2 for what tyro itself refuses.
+    """
+    arguments = list(arguments)
+    _refuse_empty(arguments)
+    request, _ = tyro.cli(ResumeRequest, args=arguments, return_unknown_args=True, add_help=False)
+    return request
 
 
 def parse_train(arguments: Sequence[str] | None = None, defaults: TrainConfig | None = None) -> TrainConfig:

@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from a3g.command_line import parse_eval, parse_explore, parse_train
+from a3g.command_line import parse_eval, parse_explore, parse_resume_request, parse_train
 from a3g.config import TrainConfig
 from a3g.errors import UserError
 from a3g.interrupts import EXIT_INTERRUPTED, raise_on_interrupt
 from a3g.processes.fork_server import start_fork_server
 from a3g.reporting.say import make_output_patient, say
+from a3g.resume_request import ResumeRequest
 
 
 def train_command(arguments: Sequence[str], name: str) -> int:
@@ -25,9 +26,8 @@ def train_command(arguments: Sequence[str], name: str) -> int:
     """
     make_output_patient()
     try:
-        config = parse_train(arguments)
-        if config.resume:
-            config = _with_settings_of_run(config, arguments)
+        request = parse_resume_request(arguments)
+        config = _with_settings_of_run(request, arguments) if request.resume else parse_train(arguments)
         if not config.serial:
             with contextlib.suppress(OSError):  # tried again when the first process is to be started
                 start_fork_server()  # it imports while this process does
@@ -46,7 +46,7 @@ def eval_command(arguments: Sequence[str], name: str) -> int:
     """Play with trained weights; returns the exit code.
 
     Args:
-        arguments: options of `a3g.config.EvalConfig`.
+        arguments: options of `a3g.eval_config.EvalConfig`.
         name: of the command, which error messages begin with.
     """
     make_output_patient()
@@ -86,22 +86,22 @@ def explore_command(arguments: Sequence[str], name: str) -> int:
         return EXIT_INTERRUPTED
 
 
-def _with_settings_of_run(config: TrainConfig, arguments: Sequence[str]) -> TrainConfig:
+def _with_settings_of_run(request: ResumeRequest, arguments: Sequence[str]) -> TrainConfig:
     """The settings of the run to resume, with what this command line says on top."""
     from a3g.runs.checkpoint import find_automatically, find_checkpoint, load_config
 
-    automatic = config.resume == "auto"
+    automatic = request.resume == "auto"
     if automatic:
-        found = find_automatically(config, lambda text: None)
+        found = find_automatically(request.log_dir, request.run_name, request.env, lambda text: None)
         if found is None:
-            return replace(config, resume="")
+            return replace(parse_train(arguments), resume="")
     else:
-        found = find_checkpoint(config.resume, config.log_dir, lambda text: None)
+        found = find_checkpoint(request.resume, request.log_dir, lambda text: None)
     # Of a run only its folder is chosen here. It may still be saving: which checkpoint, is seen when nobody else is in it.
-    chosen = found.parent if automatic or not Path(config.resume).is_file() else found
+    chosen = found.parent if automatic or not Path(request.resume).is_file() else found
     # Where things lie is no setting of a run: it goes on where its checkpoint is, unless it gets a new name now, and a
     # file does not decide what else is written on this machine.
-    folders = {name: getattr(config, name) for name in ("log_dir", "load_model_dir", "save_model_dir")}
+    folders = {name: getattr(TrainConfig, name) for name in ("log_dir", "load_model_dir", "save_model_dir")}
     settings = load_config(found)
     resumed = parse_train(arguments, defaults=replace(settings, run_name="", **folders))
     if settings.save_model_dir != resumed.save_model_dir:

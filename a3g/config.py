@@ -1,36 +1,24 @@
-"""Every option of the two commands, as frozen dataclasses. Imports neither PyTorch nor the engines."""
+"""Every option of the training command, as a frozen dataclass. Imports neither PyTorch nor the engines."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
 from a3g.algorithm_options import A3COptions, AlgorithmOptions, converted, options_class
 from a3g.cores import usable_cores
 from a3g.errors import UserError
-from a3g.game.options import EMULATOR_NAMES, REWARD_NAMES, GameOptions
+from a3g.game.options import REWARD_NAMES, GameOptions
 from a3g.game.stages import STAGES, WHOLE_GAME, Stage, parse_env_id
 from a3g.network_spec import NetworkSpec
-from a3g.ranges import LONGEST_NAME, check_ranges, require
-
-ActionSet = Literal["a3g", "right", "simple", "complex"]
-Network = Literal["impala", "nature", "nips", "conv4", "map"]
-if TYPE_CHECKING:
-    EmulatorName = str
-else:  # the choices are those of the table of engines
-    EmulatorName = Literal[EMULATOR_NAMES]
+from a3g.option_types import ActionSet, EmulatorName, Network, short
+from a3g.ranges import check_ranges, check_run_name, require
 
 _STAGE_NAMES = {str(stage): stage for stage in STAGES}
-
-
-def _short(*names: str) -> Any:
-    """The short spellings of an option."""
-    return tyro.conf.arg(aliases=list(names))
 
 
 @dataclass(frozen=True)
@@ -41,9 +29,9 @@ class TrainConfig:
     """Named set of values for the options below; see above."""
 
     # -- what to play
-    env: Annotated[str, _short("-ev")] = "SuperMarioBros-v0"
+    env: Annotated[str, short("-ev")] = "SuperMarioBros-v0"
     """SuperMarioBros-v0, the whole game, or one stage such as SuperMarioBros-1-1-v0."""
-    train_stages: Annotated[bool, _short("-ts")] = False
+    train_stages: Annotated[bool, short("-ts")] = False
     """Give workers stages of their own: worker i trains stage i of the 32, those beyond 32 the whole game; fewer than 32
     workers share the 32 stages among them."""
     stages: tuple[str, ...] = ()
@@ -56,7 +44,7 @@ class TrainConfig:
     reward: str = "a3g"
     """What is learned from: a3g, the original A3G's reward with no ground paid twice, or gym, gym-super-mario-bros' default
     reward."""
-    skip_rate: Annotated[int, _short("-sr")] = 4
+    skip_rate: Annotated[int, short("-sr")] = 4
     """Frames per agent step."""
     stack: int = 4
     """Pictures in an observation."""
@@ -81,21 +69,21 @@ class TrainConfig:
     """Chance that an episode begins 8 to 48 agent steps before the death of its lane's last one (needs the native engine)."""
     stage_sampling: Literal["uniform", "adaptive"] = "uniform"
     """adaptive: every worker plays all stages asked for, the least cleared ones most; uniform: all alike."""
-    time_per_stage: Annotated[int, _short("-tps")] = 300
+    time_per_stage: Annotated[int, short("-tps")] = 300
     """Units of the game's clock (24 frames each) allowed for a stage."""
-    max_episode_length: Annotated[int, _short("-mel")] = 100_000
+    max_episode_length: Annotated[int, short("-mel")] = 100_000
     """Agent steps after which an episode is cut off."""
 
     # -- who plays
-    workers: Annotated[int, _short("-w")] = usable_cores()
+    workers: Annotated[int, short("-w")] = usable_cores()
     """Training processes; by default as many as this process may use cores (the original A3G: 32)."""
     lanes: int = 16
     """Games per worker; 1 is A3G as the original has it."""
-    gpu_ids: Annotated[tuple[int, ...], _short("-gp")] = (-1,)
+    gpu_ids: Annotated[tuple[int, ...], short("-gp")] = (-1,)
     """GPUs to use, dealt out to the workers in turn; -1 is the CPU."""
     serial: bool = False
     """Run one worker in the main process, without a tester: for tests and debuggers."""
-    seed: Annotated[int, _short("-s")] = 1
+    seed: Annotated[int, short("-s")] = 1
     """Random seed of everything. One worker on one CPU repeats exactly, several do not."""
     precision: Literal["auto", "float32", "tf32", "bfloat16"] = "auto"
     """Arithmetic of the networks; auto takes bfloat16 where the processor computes in it; tf32 is float32 on a CPU."""
@@ -112,40 +100,41 @@ class TrainConfig:
     again."""
     lstm: bool = True
     """Put an LSTM behind the encoder."""
-    hidden_size: Annotated[int, _short("-hs")] = 512
+    hidden_size: Annotated[int, short("-hs")] = 512
     """Width of the fully connected layer and of the LSTM."""
-    load_rms_stats: Annotated[bool, _short("-lrs")] = True
+    load_rms_stats: Annotated[bool, short("-lrs")] = True
     """Normalise pictures by the statistics shipped with the original A3G, frozen (its default: off); off, they are measured
     while training."""
 
     # -- learning
-    algorithm: Annotated[str, _short("--loss")] = "a3c"
+    algorithm: Annotated[str, short("--loss")] = "a3c"
     """a3c: A3G's own loss, one update per rollout; ppo: the clipped objective, several epochs per rollout; module:Class: an
     algorithm of yours. Each has options of its own, which --help shows beside --algorithm."""
     options: Annotated[AlgorithmOptions, tyro.conf.arg(name="")] = field(default_factory=A3COptions)
     """Of the algorithm."""
-    optimizer: Annotated[Literal["Adam", "RMSprop"], _short("-o")] = "Adam"
+    optimizer: Annotated[Literal["Adam", "RMSprop"], short("-o")] = "Adam"
     """Optimizer, with its state shared by all workers."""
-    amsgrad: Annotated[bool, _short("-a")] = False
+    amsgrad: Annotated[bool, short("-a")] = False
     """Use Adam's AMSGrad variant."""
-    shared_optimizer: Annotated[tyro.conf.FlagConversionOff[bool], _short("-so")] = True
+    shared_optimizer: Annotated[tyro.conf.FlagConversionOff[bool], short("-so")] = True
     """False gives every worker an optimizer state of its own."""
     hogwild: bool = True
     """Apply gradients without locks; --no-hogwild lets workers wait for each other, for comparison only."""
-    lr: Annotated[float, _short("-l")] = 1e-4
+    lr: Annotated[float, short("-l")] = 1e-4
     """Learning rate."""
     adam_eps: float = 1e-3
     """Adam's epsilon."""
-    gamma: Annotated[float, _short("-g")] = 0.99
+    gamma: Annotated[float, short("-g")] = 0.99
     """Discount factor."""
-    num_steps: Annotated[int, _short("-ns")] = 20
+    num_steps: Annotated[int, short("-ns")] = 20
     """Agent steps per rollout in every lane."""
     max_grad_norm: float = 0.0
     """Scale longer gradients down to this norm; 0 leaves them alone, as the original A3G does."""
 
     # -- testing
     test_episodes: int = 5
-    """Episodes per stage in a test; the others are played once a first one, in this test or an earlier one, cleared."""
+    """Episodes per stage in a test. The others are played once a first one, in this test or an earlier one, cleared; with
+    several stages and sticky actions in any case, unless that would take longer than --test-interval."""
     clear_rate: float = 0.9
     """Share of a stage's test episodes to clear for the stage to count as cleared."""
     test_sticky_actions: float = 0.0
@@ -165,13 +154,13 @@ class TrainConfig:
     """Stop after so many minutes; 0 never."""
 
     # -- files
-    load: Annotated[bool, _short("-ld")] = False
+    load: Annotated[bool, short("-ld")] = False
     """Begin with the weights in --load-model-dir instead of random ones."""
-    load_model_dir: Annotated[Path, _short("-lmd")] = Path("trained_models")
+    load_model_dir: Annotated[Path, short("-lmd")] = Path("trained_models")
     """Folder of the weights to begin with."""
-    save_model_dir: Annotated[Path, _short("-smd")] = Path("trained_models")
+    save_model_dir: Annotated[Path, short("-smd")] = Path("trained_models")
     """Folder for the best weights; a file there that scored better is kept."""
-    log_dir: Annotated[Path, _short("-lg")] = Path("logs")
+    log_dir: Annotated[Path, short("-lg")] = Path("logs")
     """Folder of the runs' folders."""
     run_name: str = ""
     """Name of this run's folder; by default the environment's name and the time."""
@@ -182,9 +171,9 @@ class TrainConfig:
     """Seconds between checkpoints."""
     keep_checkpoints: int = 3
     """The newest so many checkpoints are kept, and the best weights in any case."""
-    heartbeat_timeout: Annotated[float, _short("--silence-limit")] = 60.0
+    heartbeat_timeout: Annotated[float, short("--silence-limit")] = 60.0
     """Seconds without a sign of life after which a process is killed and started again."""
-    tensorboard_logger: Annotated[bool, _short("-tl")] = True
+    tensorboard_logger: Annotated[bool, short("-tl")] = True
     """Write TensorBoard files into the run's folder (the original A3G's default: off)."""
 
     def __post_init__(self) -> None:
@@ -212,10 +201,7 @@ class TrainConfig:
         highest = self.sticky_actions_max
         fits = not highest or highest >= self.sticky_actions
         require(fits, "sticky_actions_max", highest, f"0 or at least --sticky-actions ({self.sticky_actions:g})")
-        plain = "/" not in self.run_name and "\0" not in self.run_name and self.run_name not in (".", "..")
-        require(plain, "run_name", self.run_name, "a plain folder name")
-        fits = len(os.fsencode(self.run_name)) <= LONGEST_NAME
-        require(fits, "run_name", self.run_name, f"a folder name of at most {LONGEST_NAME} bytes")
+        check_run_name(self.run_name)
 
     def with_values(self, values: Mapping[str, Any]) -> TrainConfig:
         """A copy with other values, the algorithm's own options by their names among them.
@@ -273,69 +259,3 @@ class TrainConfig:
         if self.train_stages:
             return STAGES[worker :: self.workers] or (None,)
         return (parse_env_id(self.env),)
-
-
-@dataclass(frozen=True)
-class EvalConfig:
-    """Play with trained weights and score them: the 32 stages in turn, or episodes of one stage."""
-
-    env: Annotated[str, _short("-ev")] = "SuperMarioBros-v0"
-    """SuperMarioBros-v0 plays the 32 stages in turn; SuperMarioBros-1-1-v0 and the like one stage."""
-    num_episodes: Annotated[int, _short("-ne")] = 1
-    """Episodes to play."""
-    weights: Path | None = None
-    """Weights file, checkpoint, or a run's folder (its best weights, else its newest checkpoint); by default the file named
-    after --env in --load-model-dir."""
-    load_model_dir: Annotated[Path, _short("-lmr")] = Path("trained_models")
-    """Folder of the weights."""
-    test_single_stages: Annotated[bool, _short("-tss")] = True
-    """With SuperMarioBros-v0: play single stages; --no-test-single-stages plays the whole game with three lives."""
-    episode_start: Annotated[int, _short("-es")] = 0
-    """First stage played, 0 for 1-1 to 31 for 8-4."""
-    sticky_actions: float = 0.0
-    """Chance that an agent step repeats the last action instead of the chosen one."""
-    noop_max: int = 30
-    """Episodes start after 0 to this many frames without buttons."""
-    sample: bool = False
-    """Draw actions from the policy instead of taking the most likely one."""
-    time_per_stage: Annotated[int, _short("-tps")] = 400
-    """Units of the game's clock allowed for a stage."""
-    max_episode_length: Annotated[int, _short("-mel")] = 100_000
-    """Agent steps after which an episode is cut off."""
-    skip_rate: Annotated[int | None, _short("-sr")] = None
-    """Frames per agent step; by default as in training."""
-    hidden_size: Annotated[int | None, _short("-hs")] = None
-    """Only checked against the weights, which know their network."""
-    load_rms_stats: Annotated[bool, _short("-lrs")] = True
-    """Has no effect: the statistics are part of the weights."""
-    emulator: EmulatorName = "auto"
-    """Engine; auto takes the fastest installed."""
-    seed: Annotated[int, _short("-s")] = 1
-    """Random seed of the starts, the sticky actions and --sample."""
-    gpu_id: Annotated[int, _short("-gp")] = -1
-    """GPU to use; -1 is the CPU."""
-    render: Annotated[bool, _short("-r")] = False
-    """Watch the episodes in a window."""
-    render_freq: Annotated[int, _short("-rf")] = 1
-    """With --render: show every n-th episode."""
-    record_video: Annotated[bool, _short("-rv")] = False
-    """Record every episode as an MP4 file."""
-    new_gym_eval: Annotated[bool, _short("-nge")] = False
-    """Write the results and a video of every episode into <log-dir>/<env>_monitor."""
-    log_dir: Annotated[Path, _short("-ld")] = Path("logs")
-    """Folder for videos and results."""
-    json: Path | None = None
-    """Write the results here as JSON."""
-
-    def __post_init__(self) -> None:
-        parse_env_id(self.env)
-        check_ranges(self)
-
-    def episode_stages(self) -> list[Stage | None]:
-        """What each episode plays."""
-        stage = parse_env_id(self.env)
-        if stage is not None:
-            return [stage] * self.num_episodes
-        if not self.test_single_stages:
-            return [None] * self.num_episodes
-        return [STAGES[(self.episode_start + i) % len(STAGES)] for i in range(self.num_episodes)]

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from a3g.algorithm_options import options_class
-from a3g.config import EvalConfig, TrainConfig
+from a3g.config import TrainConfig
 from a3g.errors import UserError
+from a3g.eval_config import EvalConfig
 
 # Options that had another name before, as settings saved then call them.
 OLD_NAMES = {"silence_limit": "heartbeat_timeout", "loss": "algorithm"}

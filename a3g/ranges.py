@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,8 @@ from a3g.errors import UserError
 
 if TYPE_CHECKING:
     from a3g.algorithm_options import AlgorithmOptions
-    from a3g.config import EvalConfig, TrainConfig
+    from a3g.config import TrainConfig
+    from a3g.eval_config import EvalConfig
     from a3g.explore_config import ExploreConfig
 
 # In bytes; no file system here takes a longer one.
@@ -114,6 +116,16 @@ def check_ranges(config: TrainConfig | EvalConfig | ExploreConfig | AlgorithmOpt
         require(not isinstance(value, float) or math.isfinite(value), field.name, value, "a finite number")
         complaint = RANGES[field.name].complaint(value) if field.name in RANGES else ""
         require(not complaint, field.name, value, complaint)
+
+
+def check_run_name(name: str) -> None:
+    """
+    Raises:
+        UserError: if a run's folder can't have this name; an empty one is chosen by the program.
+    """
+    plain = "/" not in name and "\0" not in name and name not in (".", "..")
+    require(plain, "run_name", name, "a plain folder name")
+    require(len(os.fsencode(name)) <= LONGEST_NAME, "run_name", name, f"a folder name of at most {LONGEST_NAME} bytes")
 
 
 def require(condition: bool, name: str, value: Any, expected: str) -> None:

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 from a3g.algorithm_options import OPTIONS
-from a3g.config import EvalConfig, TrainConfig
+from a3g.config import TrainConfig
+from a3g.eval_config import EvalConfig
 from a3g.explore_config import ExploreConfig
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "flags.md"

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 
+from a3g.algorithm_options import PPOOptions
 from a3g.config import TrainConfig
 from a3g.errors import UserError
 from a3g.files import load_tensors, save_tensors
@@ -337,14 +338,35 @@ def test_a_checkpoint_written_while_the_next_launcher_waits_is_not_lost(
 
 def test_resume_auto_takes_the_named_run_or_the_newest_of_its_environment(tmp_path: Path) -> None:
     settings = config(env="SuperMarioBros-1-1-v0", log_dir=tmp_path, run_name="")
-    assert find_automatically(settings, print) is None
+    assert find_automatically(tmp_path, "", settings.env, print) is None
     save(checkpoint_path(tmp_path / "SuperMarioBros-1-1-v0_old", 9), settings)
     newer = save(checkpoint_path(tmp_path / "SuperMarioBros-1-1-v0_new", 2), settings)
     save(checkpoint_path(tmp_path / "SuperMarioBros-1-2-v0_other", 3), settings)
     named = save(checkpoint_path(tmp_path / "named", 4), settings)
-    assert find_automatically(settings, print) == newer
-    assert find_automatically(dataclasses.replace(settings, run_name="named"), print) == named
-    assert find_automatically(dataclasses.replace(settings, run_name="unknown"), print) is None
+    assert find_automatically(tmp_path, "", settings.env, print) == newer
+    assert find_automatically(tmp_path, "named", settings.env, print) == named
+    assert find_automatically(tmp_path, "unknown", settings.env, print) is None
+
+
+@pytest.mark.parametrize("resume", [["--resume", "run"], ["--resume", "auto", "--run-name", "run"]])
+def test_a_resumed_run_takes_the_options_of_its_own_algorithm(
+    tmp_path: Path, resume: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Regression: without --algorithm again they were "Unrecognized options"."""
+    import main
+    from a3g.processes import launcher
+
+    values = {"algorithm": "ppo", "lstm": False, "learn_share": 0.5}
+    save(checkpoint_path(tmp_path / "run", 1), config().with_values(values), agent_steps=1)
+    trained: list[TrainConfig] = []
+    monkeypatch.setattr(launcher, "train", lambda settings: trained.append(settings) or 0)
+    assert main.main([*resume, "--epochs", "2", "-lg", str(tmp_path), "--save-model-dir", str(tmp_path)]) == 0
+    # What the new command does not say is as the run had it, even if it fits the run's settings only.
+    assert main.main([*resume, "--learn-share", "0.4", "-lg", str(tmp_path), "--save-model-dir", str(tmp_path)]) == 0
+    assert [each.options for each in trained] == [PPOOptions(epochs=2, learn_share=0.5), PPOOptions(learn_share=0.4)]
+    assert {each.algorithm for each in trained} == {"ppo"}
+    with pytest.raises(SystemExit, match="2"):
+        main.main([*resume, "--taught-steps", "8", "-lg", str(tmp_path)])
 
 
 FIRST_VERSION = ROOT / "tests" / "data" / "checkpoint-first-version.safetensors"

@@ -18,10 +18,11 @@ import pytest
 import torch
 
 from a3g.command_line import parse_eval, parse_train
-from a3g.config import EvalConfig, TrainConfig
+from a3g.config import TrainConfig
 from a3g.config_json import describe_changes, to_json, train_config_from_json
 from a3g.cores import cgroup_cores
 from a3g.errors import UserError
+from a3g.eval_config import EvalConfig
 from a3g.game.stages import STAGES, Stage
 from a3g.networks.actor_critic import ActorCritic
 from a3g.presets import PRESETS
@@ -312,6 +313,7 @@ BAD_EVAL_VALUES = [
     ("--num-episodes 100000000000000000000", "--num-episodes must be at most 1000000"),
     ("--seed -1", "--seed must be 0 or more"),
     ("--weights=", "--weights must be a name or a path, not empty"),
+    ("--played-starts --no-test-single-stages", "--played-starts is for single stages"),
 ]
 
 

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from a3g.config import TrainConfig
 from a3g.errors import UserError
-from a3g.experience.make import make_starts
+from a3g.experience.make import check_experience, make_starts
 from a3g.exploration.curriculum import PARTS, CurriculumStarts
-from a3g.exploration.demonstrations import Demonstration, save_demonstrations
+from a3g.exploration.demonstrations import Demonstration, load_demonstrations, save_demonstrations
 from a3g.exploration.replay import DemonstrationPlayer, StateRecorder
 from a3g.exploration.retries import RetryStarts
 from a3g.game.emulators import available_emulators
@@ -95,6 +95,32 @@ def test_a_player_shows_what_was_seen_before_each_action_and_begins_anew_at_an_e
             if terminated[0]:
                 games[lane], ends = None, ends + 1
     assert ends > 2, "the test is too short"
+
+
+def test_a_player_goes_on_with_another_when_a_demonstrations_actions_end_before_its_episode() -> None:
+    """Regression: an IndexError in the worker."""
+    shown = [demonstration(HERE, 7), demonstration(HERE, 200)]  # the second one dies in time
+    player = DemonstrationPlayer(shown, 4, OPTIONS, seed=1)
+    observations = np.zeros((4, *OPTIONS.observation_shape), np.uint8)
+    first_pictures = player.observations[0].copy()
+    short_ends = 0
+    for _ in range(150):
+        lengths = np.array([len(each.actions) for each in player._playing])
+        positions = player._positions.copy()
+        step = player.step(observations)
+        used_up = positions + 1 == lengths
+        assert step.dones[used_up].all()
+        short_ends += int(used_up.sum())
+        for lane in np.flatnonzero(step.dones):
+            np.testing.assert_array_equal(player.observations[lane], first_pictures)
+    assert short_ends > 8, "the test is too short"
+
+
+def test_no_episode_begins_along_a_demonstration_that_is_too_short(tmp_path: Path) -> None:
+    """Regression: an IndexError in the worker."""
+    starts = CurriculumStarts([HERE], OPTIONS, {HERE: [demonstration(HERE, 10)]}, adaptive=True, sticky_actions=None)
+    random = np.random.default_rng(1)
+    assert {starts.next(random, 0).state for _ in range(30)} == {None}
 
 
 def test_a_player_goes_on_from_its_state_and_refuses_that_of_other_stages() -> None:
@@ -247,6 +273,21 @@ def test_starts_follow_the_options(tmp_path: Path) -> None:
     assert isinstance(source, CurriculumStarts)
     rng = np.random.default_rng(0)
     assert {source.next(rng, 0).stage for _ in range(1000)} == set(STAGES)
+
+
+@pytest.mark.parametrize("options", [{"starts": "demonstrations"}, {"algorithm": "imitation"}], ids=["starts", "imitation"])
+def test_a_file_whose_first_demonstration_does_not_clear_is_refused_before_training(
+    tmp_path: Path, options: dict[str, str]
+) -> None:
+    good = load_demonstrations(ROOT / "trained_models" / "demos", [HERE])[HERE][0]
+    cut = Demonstration(HERE, good.idle_frames, good.actions[:-30])
+    settings_here = settings(tmp_path, **options)
+    imitates = settings_here.algorithm == "imitation"
+    save_demonstrations(tmp_path, HERE, [good, cut])
+    check_experience(settings_here, imitates)
+    save_demonstrations(tmp_path, HERE, [cut, good])
+    with pytest.raises(UserError, match=r"first demonstration in .*1-1.safetensors does not clear 1-1: remove"):
+        check_experience(settings_here, imitates)
 
 
 def test_missing_and_damaged_demonstrations_and_other_engines_are_said(tmp_path: Path) -> None:

@@ -94,6 +94,7 @@ def test_every_life_of_the_whole_game_begins_as_in_training(watched: bool) -> No
     evaluator.close()
     starts = [step for step, (_, _, begins) in enumerate(model.shown) if begins[0]]
     assert (result.outcome, len(starts), len(model.shown)) == ("died", 3, result.agent_steps)
+    assert (result.stage_reached, result.lives_lost) == ("1-1", 3)
     for step in starts:
         pictures = model.shown[step][0][0]
         assert all(torch.equal(picture, pictures[0]) for picture in pictures)
@@ -114,7 +115,7 @@ def test_a_whole_game_cut_off_on_a_cleared_stage_is_not_cleared() -> None:
     evaluator.close()
     cut.close()
     assert (whole.outcome, whole.agent_steps) == ("timeout", single.agent_steps)
-    assert whole.stages_cleared == ("1-1",)
+    assert (whole.stages_cleared, whole.stage_reached, whole.lives_lost) == (("1-1",), "1-1", 0)
 
 
 def test_an_evaluation_told_to_stop_returns_what_has_ended(model: ActorCritic) -> None:

@@ -17,16 +17,19 @@ import torch
 
 from a3g.config import TrainConfig
 from a3g.errors import UserError
+from a3g.eval_config import EvalConfig
 from a3g.files import write_output
 from a3g.networks.actor_critic import ActorCritic
 from a3g.networks.flat_parameters import FlatParameters
 from a3g.processes.launcher import train
+from a3g.processes.play_report import report
 from a3g.processes.shared_run import SharedRun
 from a3g.processes.tester import BEST_NAME
 from a3g.runs.checkpoint import save_checkpoint
 from a3g.runs.paths import checkpoint_path
 from a3g.runs.playable import find_weights
 from a3g.runs.progress import Progress
+from a3g.runs.scores import EpisodeResult
 from a3g.runs.weights import load_weights, save_weights
 from tests.running import ROOT, SMALL, snapshot_of
 
@@ -152,6 +155,27 @@ def test_a_full_disk_ends_the_videos_and_not_the_evaluation(tmp_path: Path) -> N
     assert done.stderr.count("Can't write the video, goes on without") == 1
     assert "Traceback" not in done.stderr
     assert len(json.loads(done.stdout)["episodes"]) == 2
+
+
+def test_a_whole_game_says_how_far_it_got(tmp_path: Path) -> None:
+    """Regression: "0 of 1 episodes cleared" was all that was said, whether 1-1 or 8-4 was reached."""
+    arguments = ("--weights", str(weights_in(tmp_path)), "--env", "SuperMarioBros-v0", "--no-test-single-stages")
+    done = evaluate(tmp_path, *arguments, "-mel", "40", "--json", "/dev/stdout")
+    assert done.returncode == 0, done.stderr
+    (played,) = json.loads(done.stdout)["episodes"]
+    assert (played["stage_reached"], played["lives_lost"], played["stages_cleared"]) == ("1-1", 0, [])
+    said = " ".join(done.stderr.split())
+    assert "The furthest game reached 1-1: it cleared no stage; 0 lives lost, no warp zone used." in said
+
+
+def game(reached: str, *cleared: str, lives_lost: int = 3) -> EpisodeResult:
+    return EpisodeResult("SuperMarioBros-v0", "died", 1.0, 10, 40, 1, 0, cleared, reached, lives_lost)
+
+
+def test_the_furthest_of_whole_games_is_named_with_what_it_skipped(tmp_path: Path) -> None:
+    weights, config = load_weights(weights_in(tmp_path)), EvalConfig(test_single_stages=False)
+    _, text = report([game("1-2", "1-1"), game("4-2", "1-1", "4-1", lives_lost=1), game("1-1")], weights, config)
+    assert "furthest game reached 4-2: it cleared 1-1, 4-1; 1 life lost, 11 stages skipped through warp zones." in text
 
 
 def test_an_interrupt_keeps_the_episodes_that_ended(tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from a3g.algorithm_options import OPTIONS
-from a3g.config import EvalConfig, TrainConfig
+from a3g.config import TrainConfig
+from a3g.eval_config import EvalConfig
 from a3g.explore_config import ExploreConfig
 from a3g.presets import PRESETS
 from benchmarks.flags_table import PAGE, flag_names, page

@@ -7,6 +7,7 @@ import json
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from a3g.game.lane import GameOptions
@@ -86,6 +87,30 @@ def test_only_like_is_compared_with_like(other: Score) -> None:
     assert not score.is_comparable_with(other)
     assert not score.is_better_than(other)
     assert not other.is_better_than(score)
+
+
+def test_the_mean_clear_rate_has_an_interval_that_few_episodes_widen() -> None:
+    def score(*stages: tuple[int, int]) -> Score:
+        return Score(
+            {str(i): StageScore(episodes, cleared, 0.0) for i, (cleared, episodes) in enumerate(stages)}, SETTINGS, 1, 0
+        )
+
+    alone = score((7, 20))
+    assert alone.mean_clear_rate == pytest.approx(0.35)
+    assert alone.mean_clear_rate_interval == pytest.approx(wilson_interval(7, 20))
+    assert score((7, 20), (7, 20)).mean_clear_rate == pytest.approx(0.35)
+    low, high = score((7, 20), (7, 20)).mean_clear_rate_interval
+    assert high - low == pytest.approx((wilson_interval(7, 20)[1] - wilson_interval(7, 20)[0]) / 2**0.5)
+    assert score((10, 10), (0, 10)).mean_clear_rate_interval[1] < score((10, 10), (0, 1)).mean_clear_rate_interval[1]
+    assert score((10, 10), (0, 10)).mean_clear_rate_interval[0] == score((10, 10), (0, 1)).mean_clear_rate_interval[0]
+    # How often the interval holds the truth: 32 stages of different difficulty, 10 episodes each.
+    random = np.random.default_rng(1)
+    truth = random.random(32)
+    held = 0
+    for _ in range(400):
+        low, high = score(*((int(random.binomial(10, p)), 10) for p in truth)).mean_clear_rate_interval
+        held += low <= truth.mean() <= high
+    assert held / 400 > 0.92
 
 
 def test_a_score_survives_json() -> None:

@@ -413,6 +413,36 @@ def test_all_episodes_of_a_test_are_played_side_by_side(scripted: Rig) -> None:
     assert scripted.tester.played_at_once == [32 + 9]
 
 
+STICKY = {**TEN, "env": "SuperMarioBros-v0", "test_sticky_actions": 0.1}
+
+
+@pytest.mark.parametrize("scripted", [STICKY], indirect=True)
+def test_with_sticky_actions_all_stages_are_played_equally_often(scripted: Rig) -> None:
+    """Regression: a stage cleared half of the time was 0 of 1 in half of the tests, beside 10 episodes of others."""
+    assert isinstance(scripted.tester, ScriptedTester)
+    play(scripted, 1_000)
+    assert scripted.tester.played_at_once == [32, 32 * 9, 0], "nothing to confirm"
+    play(scripted, 2_000, s2_1=[False] * 5 + [True] * 5 + [False] * 7 + [True] * 3, s1_1=[False] * 10 + [True] * 10)
+    assert scripted.tester.played_at_once == [32, 32 * 9, 320], "the confirmation is of all stages"
+    assert len(set(scripted.tester.asked)) == 640
+    confirmed = scripted.scorecard["confirmation"]
+    assert {stage["episodes"] for stage in confirmed["stages"].values()} == {10}
+    assert [confirmed["stages"][name]["cleared"] for name in ("1-1", "2-1")] == [10, 3]
+    assert confirmed["mean_clear_rate"] == pytest.approx(1.3 / 32)
+    play(scripted, 3_000)
+    assert scripted.tester.played_at_once == [31 + 10, 31 * 9], "all of a stage that was cleared before come first"
+
+
+@pytest.mark.parametrize("scripted", [{**STICKY, "test_interval": 1e-9}], indirect=True)
+def test_stages_never_cleared_are_played_once_where_time_is_short_and_the_interval_tells_it(scripted: Rig) -> None:
+    assert isinstance(scripted.tester, ScriptedTester)
+    play(scripted, 1_000, s1_1=[True] * 20)
+    assert scripted.tester.played_at_once == [32, 9, 10]
+    short = scripted.scorecard["test"]
+    assert short["stages"]["1-2"]["episodes"] == 1
+    assert short["mean_clear_rate_interval"][1] > 0.1, "31 stages with one episode each"
+
+
 @pytest.mark.parametrize(
     ("options", "clear_rate", "pause"),
     [

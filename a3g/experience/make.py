@@ -19,6 +19,7 @@ from a3g.exploration.curriculum import CurriculumStarts
 from a3g.exploration.demonstrations import ACTION_SET, FRAME_SKIP, Demonstration, load_demonstrations
 from a3g.exploration.retries import RetryStarts
 from a3g.exploration.teacher import Teacher
+from a3g.exploration.verification import check_first_demonstrations
 from a3g.game.emulators import emulator_class, resolve_emulator
 from a3g.game.make import vector_env_parts
 from a3g.game.native_vector import NativeVectorEnv
@@ -57,18 +58,22 @@ def check_experience(config: TrainConfig, learns_from_demonstrations: bool) -> N
         learns_from_demonstrations: see `Policy.learns_from_demonstrations`.
 
     Raises:
-        UserError: if demonstrations are damaged, missing for all stages, or can't be played with these settings, or if
-            something needs the native engine that is not used.
+        UserError: if demonstrations are damaged, missing for all stages, or can't be played with these settings, if the
+            first one of a stage does not clear it, or if something needs the native engine that is not used.
     """
+    _check_retries(config)
+    if config.starts == "demonstrations" or learns_from_demonstrations:
+        check_first_demonstrations(config.demos_dir, _demonstrations(config, config.single_stages()))
+
+
+def _check_retries(config: TrainConfig) -> None:
     if config.retry_share and resolve_emulator(config.emulator) != "native":
         raise UserError("--retry-share needs the native engine: choose --emulator native.")
-    if config.starts == "demonstrations" or learns_from_demonstrations:
-        _demonstrations(config, config.single_stages())
 
 
 def make_starts(config: TrainConfig, worker: int) -> StartSource:
     """Where a worker's episodes begin; raises as `check_experience`."""
-    check_experience(config, learns_from_demonstrations=False)
+    _check_retries(config)
     sticky_actions = (config.sticky_actions, config.sticky_actions_max) if config.sticky_actions_max else None
     if config.starts == "stage" and config.stage_sampling == "uniform":
         starts: StartSource = UniformStarts(config.worker_stages(worker), config.noop_max, config.lanes, sticky_actions)

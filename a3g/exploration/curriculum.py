@@ -76,6 +76,8 @@ class CurriculumStarts:
             return Start(self._stages[i], idle_frames, sticky_actions=sticky_actions)
         part = int(rng.choice(PARTS, p=self._part_shares(i)))
         states = self._states_of(i, int(rng.integers(len(self._demonstrations[i]))))
+        if not states:  # too short a demonstration
+            return Start(self._stages[i], 0, sticky_actions=sticky_actions)
         first, end = len(states) * part // PARTS, max(len(states) * (part + 1) // PARTS, len(states) * part // PARTS + 1)
         state = states[int(rng.integers(first, end))]
         return Start(self._stages[i], 0, state, 1 + part, sticky_actions)

@@ -35,7 +35,10 @@ class DemonstrationStep:
 
 
 class DemonstrationPlayer:
-    """Lanes that play demonstrations, one after the other: each stage as often as the others."""
+    """Lanes that play demonstrations, one after the other: each stage as often as the others.
+
+    A demonstration ends with its episode, or with its last action if the episode goes on after that.
+    """
 
     def __init__(self, demonstrations: Sequence[Demonstration], lanes: int, options: GameOptions, seed: int) -> None:
         """
@@ -77,7 +80,12 @@ class DemonstrationPlayer:
         self._positions += 1
         # A lane whose game ends begins its next demonstration in this very call.
         _, rewards, terminated, truncated, _ = self._env.step(actions.copy())
-        return DemonstrationStep(actions, rewards, terminated | truncated)
+        dones = terminated | truncated
+        lengths = np.array([len(playing.actions) for playing in self._playing])
+        used_up = ~dones & (self._positions >= lengths)
+        if used_up.any():
+            self._env.reset(options={"reset_mask": used_up})
+        return DemonstrationStep(actions, rewards, dones | used_up)
 
     def state_dict(self) -> State:
         """What the next steps depend on beside the demonstrations given at first, as copies."""

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from a3g.exploration.demonstrations import ACTION_SET, FRAME_SKIP, TIME_PER_STAGE, Demonstration
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from a3g.errors import UserError
+from a3g.exploration.demonstrations import ACTION_SET, FRAME_SKIP, TIME_PER_STAGE, Demonstration, demonstrations_path
+from a3g.exploration.games import CLEARED, Games, replay
 from a3g.game.emulators import Emulator, available_emulators, make_emulator
 from a3g.game.options import ACTION_SETS
 from a3g.game.rules import Episode, Outcome
 from a3g.game.stage_starts import StartStates
+from a3g.game.stages import Stage
 
 ENGINES = ("native", "fceumm")
 """The engines on which a demonstration has to clear its stage, where they are installed."""
@@ -40,3 +46,23 @@ def clears(demonstration: Demonstration, console: Emulator, starts: StartStates)
         if episode.step(console, buttons[action], FRAME_SKIP).outcome is not None:
             return False
     return episode.step(console, buttons[last], FRAME_SKIP).outcome is Outcome.CLEARED
+
+
+def check_first_demonstrations(folder: Path, demonstrations: Mapping[Stage, Sequence[Demonstration]]) -> None:
+    """See that the first demonstration of each stage clears it on the native engine: 10 to 50 milliseconds a stage.
+
+    Args:
+        folder: where they were loaded from.
+        demonstrations: by stage.
+
+    Raises:
+        UserError: if one does not.
+    """
+    for stage, of_stage in demonstrations.items():
+        for first in of_stage[:1]:
+            if replay(Games(stage, first.idle_frames, lanes=1), first.actions) != CLEARED:
+                path = demonstrations_path(folder, stage)
+                raise UserError(
+                    f"The first demonstration in {path} does not clear {stage}: "
+                    "remove the file and find others with `python main.py explore`."
+                )

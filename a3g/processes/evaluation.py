@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from a3g.algorithms.base import Algorithm
+from a3g.exploration.played_starts import PlayedStarts
 from a3g.game.emulators import emulator_class, resolve_emulator
 from a3g.game.lane import GameOptions
 from a3g.game.lane_vector import LaneVectorEnv
@@ -33,12 +34,14 @@ PlannedEpisode = tuple[Stage | None, int]
 class _PlannedStarts:
     """A start source: every lane plays the stage that was planned for it, after random idle frames."""
 
-    def __init__(self, lanes: int, noop_max: int) -> None:
+    def __init__(self, lanes: int, noop_max: int, played_starts: PlayedStarts | None) -> None:
         self.stages: list[Stage | None] = [None] * lanes
-        self._noop_max = noop_max
+        self._noop_max, self._played_starts = noop_max, played_starts
 
     def next(self, rng: np.random.Generator, lane: int) -> Start:
-        return Start(self.stages[lane], idle_frames=int(rng.integers(self._noop_max + 1)))
+        stage, idle_frames = self.stages[lane], int(rng.integers(self._noop_max + 1))
+        state = self._played_starts.draw(stage, rng) if self._played_starts and stage is not None else None
+        return Start(stage, idle_frames, state)
 
     def episode_ended(self, start: Start, outcome: Outcome | None, progress: int) -> None:
         """Changes nothing."""
@@ -59,6 +62,7 @@ class _Episode:
         self.reward = 0.0
         self.steps = 0
         self.stages_cleared: list[str] = []
+        self.lives_lost = 0
         self.begins_attempt = True
         """Whether its next step is the first of a life or a stage."""
         # Drawn from beside the game's own randomness, so that the same starts come with sampled actions too.
@@ -87,6 +91,7 @@ class _Episode:
         info = {name: infos["final_info"][name][self.lane] for name in names}
         if info["outcome"] == Outcome.CLEARED:
             self.stages_cleared.append(info["attempt"])
+        self.lives_lost += info["outcome"] in (Outcome.DIED, Outcome.TIMEOUT)
         if not info["game_over"] and self.steps < max_steps:
             return None  # the whole game goes on
         return EpisodeResult(
@@ -98,6 +103,8 @@ class _Episode:
             seed=self.seed,
             progress=int(info["progress"]),
             stages_cleared=tuple(self.stages_cleared),
+            stage_reached=info["attempt"],
+            lives_lost=self.lives_lost,
         )
 
 
@@ -108,7 +115,12 @@ class Evaluator:
     """
 
     def __init__(
-        self, algorithm: type[Algorithm], emulator: str, options: GameOptions, device: torch.device | None = None
+        self,
+        algorithm: type[Algorithm],
+        emulator: str,
+        options: GameOptions,
+        device: torch.device | None = None,
+        played_starts: PlayedStarts | None = None,
     ) -> None:
         """
         Args:
@@ -116,7 +128,9 @@ class Evaluator:
             emulator: engine, see `a3g.game.emulators`.
             options: the game.
             device: where models given to `play` are.
+            played_starts: where single stages begin, of the same engine; by default at their usual starts.
         """
+        self._played_starts = played_starts
         self._algorithm, self._engine = algorithm, resolve_emulator(emulator)
         # The whole game's lives and stages end with a sign then, and the next one goes on from there.
         self._options = replace(options, episodic_life=True)
@@ -207,7 +221,7 @@ class Evaluator:
         if self._env is None:
             shares = emulator_class(self._engine).shares_states
             lanes = LANES if shares else 1
-            planned = _PlannedStarts(lanes, self._options.noop_max)
+            planned = _PlannedStarts(lanes, self._options.noop_max, self._played_starts)
             if self._engine == "native":
                 env: MarioVectorEnv = NativeVectorEnv([None], lanes, self._options, copy=False, starts=planned)
             else:
@@ -220,7 +234,7 @@ class Evaluator:
         if self._engine != "native":  # FCEUmm allows one emulator a process
             return self._env_of_many()
         if self._hooked is None:
-            planned = _PlannedStarts(1, self._options.noop_max)
+            planned = _PlannedStarts(1, self._options.noop_max, self._played_starts)
             self._hooked = LaneVectorEnv([None], 1, self._options, self._engine, copy=False, starts=planned)
             _with_idle_lanes(self._hooked)
         return self._hooked

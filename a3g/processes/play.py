@@ -18,26 +18,24 @@ from typing import Any
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 from a3g.algorithms import algorithm_class
-from a3g.config import EvalConfig
 from a3g.config_json import to_json
 from a3g.errors import UserError
+from a3g.eval_config import EvalConfig
+from a3g.exploration.played_starts import PlayedStarts
 from a3g.files import looking_into, standard_stream, write_output
 from a3g.game.emulators import FRAMES_PER_SECOND, VISIBLE_HEIGHT, VISIBLE_WIDTH, Emulator, resolve_emulator
-from a3g.game.rules import FrameHook, Outcome
+from a3g.game.rules import FrameHook
 from a3g.game.stages import WHOLE_GAME, Stage
 from a3g.processes.evaluation import Evaluator
+from a3g.processes.play_report import report
 from a3g.processes.process import check_gpus, compute_on_one_core, prepare_device
 from a3g.reporting.video import VideoWriter
 from a3g.reporting.window import Window
 from a3g.runs.playable import default_weights_path, find_weights
-from a3g.runs.scores import EpisodeResult, results_to_json, wilson_interval
+from a3g.runs.scores import EpisodeResult, results_to_json
 from a3g.runs.weights import Weights
-
-# More episodes than this are summed up by stage instead of listed.
-MAX_LISTED_EPISODES = 40
 
 
 def evaluate(config: EvalConfig) -> int:
@@ -77,7 +75,10 @@ def evaluate(config: EvalConfig) -> int:
     with ExitStack() as stack:
         show = _Show(config, stages, monitor if config.new_gym_eval else config.log_dir / "videos")
         stack.callback(show.close)
-        evaluator = Evaluator(algorithm_class(weights.algorithm), config.emulator, game, device)
+        played_starts = _played_starts(config, stages)
+        if played_starts is not None:
+            stack.callback(played_starts.close)
+        evaluator = Evaluator(algorithm_class(weights.algorithm), config.emulator, game, device, played_starts)
         stack.callback(evaluator.close)
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         progress = stack.enter_context(Progress(*columns, console=console, transient=True))
@@ -101,7 +102,7 @@ def evaluate(config: EvalConfig) -> int:
     if interrupted:
         console.print(f"Stopped: {len(ended)} of {len(stages)} episodes ended.")
     if ended:
-        console.print(*_report(ended, weights, config))
+        console.print(*report(ended, weights, config))
     for video in show.videos:
         console.print(f"video: {video}", highlight=False, soft_wrap=True)
     content = {
@@ -146,6 +147,13 @@ def _load(config: EvalConfig) -> tuple[Path, Weights]:
             f"The weights have --hidden-size {weights.network.hidden_size}, not {config.hidden_size}: leave it out."
         )
     return path, weights
+
+
+def _played_starts(config: EvalConfig, stages: Sequence[Stage | None]) -> PlayedStarts | None:
+    """Where stages begin with --played-starts."""
+    if not config.played_starts:
+        return None
+    return PlayedStarts(config.demos_dir, sorted({stage for stage in stages if stage is not None}), config.emulator)
 
 
 class _Show:
@@ -209,52 +217,6 @@ class _Show:
                 self._video.abandon()
                 self._path.unlink(missing_ok=True)
             self._video, self._record = None, False
-
-
-def _report(results: Sequence[EpisodeResult], weights: Weights, config: EvalConfig) -> tuple[Table, str]:
-    """A table of episodes, or of stages if there are many episodes, and a closing line."""
-    listed = len(results) <= MAX_LISTED_EPISODES
-    table = Table(title=f"{config.env}, weights after {weights.agent_steps:,} agent steps", title_justify="left")
-    headings = (
-        ("stage", "outcome", "x", "reward", "agent steps", "seed")
-        if listed
-        else ("stage", "cleared", "clear rate", "95% interval", "mean x")
-    )
-    for heading in headings:
-        table.add_column(heading, justify="right")
-    if listed:
-        for result in results:
-            colour = "green" if result.outcome == Outcome.CLEARED else "red"
-            row = (
-                f"[{colour}]{result.outcome}",
-                f"{result.x_pos:,}",
-                f"{result.reward:.2f}",
-                f"{result.agent_steps:,}",
-                f"{result.seed}",
-            )
-            table.add_row(result.stage, *row)
-    else:
-        for stage in dict.fromkeys(result.stage for result in results):
-            episodes = [result for result in results if result.stage == stage]
-            cleared = sum(result.outcome == Outcome.CLEARED for result in episodes)
-            mean_x = sum(result.progress for result in episodes) / len(episodes)
-            table.add_row(
-                stage,
-                f"{cleared} of {len(episodes)}",
-                f"{cleared / len(episodes):.1%}",
-                _interval(cleared, len(episodes)),
-                f"{mean_x:,.0f}",
-            )
-    cleared = sum(result.outcome == Outcome.CLEARED for result in results)
-    stages = {stage for result in results for stage in result.stages_cleared}
-    interval = _interval(cleared, len(results))
-    share = f"{cleared} of {len(results)} episodes cleared, {cleared / len(results):.1%} (95% interval {interval})"
-    return table, f"\n{share}; {len(stages)} different stages cleared."
-
-
-def _interval(successes: int, trials: int) -> str:
-    low, high = wilson_interval(successes, trials)
-    return f"{low:.1%} to {high:.1%}"
 
 
 def _make_folder(folder: Path) -> None:

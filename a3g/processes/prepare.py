@@ -25,8 +25,8 @@ from a3g.processes.process import check_gpus
 from a3g.processes.run_description import describe_run
 from a3g.processes.run_statistics import Run
 from a3g.processes.shared_run import SharedRun
-from a3g.processes.tester import read_score
 from a3g.reporting.say import say
+from a3g.runs.best_weights import read_score
 from a3g.runs.checkpoint import COUNTERS, find_checkpoint, load_checkpoint, load_config
 from a3g.runs.expert import load_expert
 from a3g.runs.paths import BEST_NAME, CONFIG_NAME, checkpoints_in, leaving_path, prune

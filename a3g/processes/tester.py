@@ -8,7 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from enum import IntEnum
 from pathlib import Path
 
@@ -17,21 +17,20 @@ import torch
 
 from a3g.algorithms import algorithm_class
 from a3g.config import TrainConfig
-from a3g.errors import UserError
 from a3g.files import write_atomically
 from a3g.game.rules import Outcome
 from a3g.game.stages import Stage
 from a3g.networks.flat_parameters import FlatParameters
-from a3g.networks.pixel_network import PixelNetwork
 from a3g.processes.counters import STAGE_INDEX, StageCount
 from a3g.processes.evaluation import Evaluator, PlannedEpisode
 from a3g.processes.process import prepare_process
 from a3g.processes.shared_run import SharedRun
 from a3g.reporting.say import say
+from a3g.runs.best_weights import BestWeights, load_best, read_score
 from a3g.runs.history import append_to_history, history_entry
 from a3g.runs.paths import BEST_NAME, SCORECARD_NAME
 from a3g.runs.scores import EpisodeResult, GameSettings, Score, score_episodes
-from a3g.runs.weights import load_weights, save_weights, weights_path
+from a3g.runs.weights import save_weights, weights_path
 
 # Best weights that could not be saved are tried again this soon.
 SAVE_AGAIN_SECONDS = 10.0
@@ -61,7 +60,11 @@ def run_tester(config: TrainConfig, shared: SharedRun, folder: Path) -> None:
 
 
 class Tester:
-    """Plays greedily: an episode per stage, and further ones of the stages cleared in this test or an earlier one."""
+    """Plays greedily: an episode per stage, and further ones of the stages cleared in this test or an earlier one.
+
+    Of several stages with sticky actions, all are played equally often if the time allows: clear rates between 0 and 1 are
+    usual then, and a single episode says nothing about a low one.
+    """
 
     def __init__(
         self,
@@ -85,7 +88,7 @@ class Tester:
         self._options = config.test_options()
         self._settings = GameSettings.of(self._options)
         self._evaluator = Evaluator(self._algorithm, config.emulator, self._options, device)
-        self._best = _load_best(folder / BEST_NAME)
+        self._best = load_best(folder / BEST_NAME)
         for name, stage in self._best.score.stages.items() if self._best is not None else ():
             if stage.cleared and name in STAGE_INDEX:
                 self._results.ever_cleared[STAGE_INDEX[name]] = 1
@@ -152,14 +155,14 @@ class Tester:
             confirmed = self._play_test(_Phase.CONFIRMATION, score)
             if self._ends:
                 return
-            # What was never cleared needs no confirmation.
+            # What has none keeps the result of the test.
             again = {result.stage for result in confirmed}
             counted = [*confirmed, *(result for result in results if result.stage not in again)]
             results = [*results, *confirmed]
             confirmation = self._score(counted, agent_steps) if confirmed else None
         final = confirmation or score
         if self._is_better(final):
-            self._best = _Best(copy.deepcopy(self._model), final)
+            self._best = BestWeights(copy.deepcopy(self._model), final)
             for name, i in STAGE_INDEX.items():
                 self._results.best_cleared[i] = name in final.stages_passed
         if self._passes(score) and confirmation is not None and self._passes(confirmation):
@@ -173,24 +176,29 @@ class Tester:
             say(f"a3g test: could not write the history of tests: {error}")
 
     def _play_test(self, phase: _Phase, score: Score | None = None) -> list[EpisodeResult]:
-        """Play every stage once, and further episodes of the stages that are cleared at times.
+        """Play every stage once, and further episodes of the stages that are cleared at times, or of all, see the class.
 
         Args:
-            score: play only the stages that were cleared in it, each as often as a test does.
+            score: of the test that is to be confirmed. Each stage cleared in it is played as often as a test does, or every
+                stage if that test did so; none if none was cleared.
         """
-        stages, ever_cleared = self._config.test_stages(), self._results.ever_cleared
+        stages, ever_cleared, most = self._config.test_stages(), self._results.ever_cleared, self._config.test_episodes
+        equally = len(stages) > 1 and self._options.sticky_actions > 0
         if score is not None:
-            cleared = [stage for stage in stages if score.stages[str(stage)].cleared]
-            return self._play([planned for stage in cleared for planned in self._planned(phase, stage)])
+            again = [stage for stage in stages if score.stages[str(stage)].cleared]
+            if again and equally and all(each.episodes == most for each in score.stages.values()):
+                again = list(stages)
+            return self._play([planned for stage in again for planned in self._planned(phase, stage)])
+        began = time.monotonic()
         once = [stage for stage in stages if not ever_cleared[STAGE_INDEX[str(stage)]]]
         # All side by side. The further episodes of a stage that is cleared for the first time are the only ones that wait.
-        results = self._play([each for stage in stages for each in self._planned(phase, stage)[: 1 if stage in once else None]])
-        for result in results:
-            if result.outcome == Outcome.CLEARED:
-                ever_cleared[STAGE_INDEX[result.stage]] = 1
-        newly = [stage for stage in once if ever_cleared[STAGE_INDEX[str(stage)]]]
-        further = [planned for stage in newly for planned in self._planned(phase, stage)[1:]]
-        return results + self._play(further) if further else results
+        first = [each for stage in stages for each in self._planned(phase, stage)[: 1 if stage in once else None]]
+        results = self._note_clears(self._play(first))
+        seconds_each = (time.monotonic() - began) / max(len(results), 1)
+        has_time = seconds_each * len(once) * (most - 1) <= self._config.test_interval
+        go_on = once if equally and has_time else [stage for stage in once if ever_cleared[STAGE_INDEX[str(stage)]]]
+        further = [planned for stage in go_on for planned in self._planned(phase, stage)[1:]]
+        return results + self._note_clears(self._play(further)) if further else results
 
     def _planned(self, phase: _Phase, stage: Stage) -> list[PlannedEpisode]:
         """A stage's episodes in this test, with seeds that no other test of the run has and no worker ever."""
@@ -201,6 +209,13 @@ class Tester:
     def _play(self, episodes: list[PlannedEpisode]) -> list[EpisodeResult]:
         # In float32, whatever the workers compute in: as gym_eval.py plays.
         return self._evaluator.play(self._model, episodes, stop=self._beat)
+
+    def _note_clears(self, results: list[EpisodeResult]) -> list[EpisodeResult]:
+        """Note which stages were cleared for once; returns the results."""
+        for result in results:
+            if result.outcome == Outcome.CLEARED:
+                self._results.ever_cleared[STAGE_INDEX[result.stage]] = 1
+        return results
 
     def _score(self, results: list[EpisodeResult], agent_steps: int) -> Score:
         return score_episodes(results, self._settings, self._config.clear_rate, agent_steps)
@@ -237,7 +252,7 @@ class Tester:
         if there is None or score.is_better_than(there):
             self._save(shipped, self._best)
 
-    def _save(self, path: Path, best: _Best) -> None:
+    def _save(self, path: Path, best: BestWeights) -> None:
         try:
             trained_on = replace(self._config.game_options(), episodic_life=False)
             save_weights(
@@ -269,28 +284,3 @@ class Tester:
             say(f"a3g test: could not write the scorecard: {error}")
         self._results.agent_steps.fill_(score.agent_steps)
         self._results.tests += 1
-
-
-@dataclass(frozen=True)
-class _Best:
-    """The best weights so far, kept in memory too: a disk may fail."""
-
-    model: PixelNetwork
-    score: Score
-
-
-def _load_best(path: Path) -> _Best | None:
-    """The best weights in a file, None if there are none that can be read."""
-    try:
-        weights = load_weights(path)
-        return _Best(weights.build(), weights.score) if weights.score is not None else None
-    except UserError:
-        return None
-
-
-def read_score(path: Path) -> Score | None:
-    """What the weights in a file scored; None if there is no such file, it can't be read, or they were never tested."""
-    try:
-        return load_weights(path).score
-    except UserError:
-        return None

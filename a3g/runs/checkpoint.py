@@ -157,8 +157,8 @@ def newest_good(folder: Path, say: Say) -> Path:
     raise UserError(f"None of the {len(passed_over)} checkpoints in {folder} can be read. The newest: {passed_over[0]}")
 
 
-def find_automatically(config: TrainConfig, say: Say) -> Path | None:
-    """What `--resume auto` goes on with: the run called `--run-name`, else the newest run of this environment.
+def find_automatically(log_dir: Path, run_name: str, env: str, say: Say) -> Path | None:
+    """What `--resume auto` goes on with: the run of this name, else, if the name is empty, the newest run of the environment.
 
     Returns:
         its newest good checkpoint; None if there is no such run, so that it begins now
@@ -166,11 +166,11 @@ def find_automatically(config: TrainConfig, say: Say) -> Path | None:
     Raises:
         UserError: if the run's checkpoints are all damaged, or a folder can't be looked into.
     """
-    with looking_into(config.log_dir / config.run_name):
-        if config.run_name:
-            folders = [config.log_dir / config.run_name]
+    with looking_into(log_dir / run_name):
+        if run_name:
+            folders = [log_dir / run_name]
         else:
-            folders = [path for path in config.log_dir.glob(f"{config.env}_*") if checkpoints_in(path)]
+            folders = [path for path in log_dir.glob(f"{env}_*") if checkpoints_in(path)]
             folders.sort(key=lambda folder: checkpoints_in(folder)[-1].stat().st_mtime)
         if not folders or not checkpoints_in(folders[-1]):
             return None

@@ -43,8 +43,7 @@ def history_entry(score: Score, hours: float, test_seconds: float) -> HistoryEnt
         test_seconds: how long the test took, its confirmation included.
     """
     rates = {name: stage.clear_rate for name, stage in score.stages.items()}
-    mean = sum(rates.values()) / len(rates)
-    return HistoryEntry(score.agent_steps, hours, test_seconds, len(score.stages_passed), mean, rates)
+    return HistoryEntry(score.agent_steps, hours, test_seconds, len(score.stages_passed), score.mean_clear_rate, rates)
 
 
 def append_to_history(folder: Path, entry: HistoryEntry) -> None:

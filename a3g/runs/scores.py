@@ -33,6 +33,10 @@ class EpisodeResult:
     """Pixels of new ground in the last attempt at a stage."""
     stages_cleared: tuple[str, ...]
     """In the order in which they were cleared; several only in the whole game."""
+    stage_reached: str = ""
+    """The stage attempted last; in the whole game it says how far Mario got."""
+    lives_lost: int = 0
+    """By dying or running out of time; the whole game has three."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +99,23 @@ class Score:
         return tuple(name for name, stage in self.stages.items() if stage.clear_rate >= self.pass_rate)
 
     @property
+    def mean_clear_rate(self) -> float:
+        """Mean over stages, each as much as the others."""
+        return sum(stage.clear_rate for stage in self.stages.values()) / len(self.stages)
+
+    @property
+    def mean_clear_rate_interval(self) -> tuple[float, float]:
+        """The 95% interval of `mean_clear_rate`; a stage with few episodes widens it.
+
+        Made from the stages' own intervals (Zou & Donner 2008, "Construction of confidence limits about effect measures").
+        """
+        mean, count = self.mean_clear_rate, len(self.stages)
+        intervals = [(each.clear_rate, *wilson_interval(each.cleared, each.episodes)) for each in self.stages.values()]
+        below = math.sqrt(sum((rate - low) ** 2 for rate, low, _ in intervals)) / count
+        above = math.sqrt(sum((high - rate) ** 2 for rate, _, high in intervals)) / count
+        return max(0.0, mean - below), min(1.0, mean + above)
+
+    @property
     def mean_progress(self) -> float:
         """Pixels of new ground, mean over stages."""
         return sum(stage.mean_progress for stage in self.stages.values()) / len(self.stages)
@@ -115,8 +136,14 @@ class Score:
         return round(proven, 9), round(self.mean_progress, 6)  # sums in another order are the same sums
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values; `stages_passed` and `mean_progress` are for readers, `from_json` works them out again."""
-        return {**asdict(self), "stages_passed": list(self.stages_passed), "mean_progress": self.mean_progress}
+        """As plain values; those behind `agent_steps` are for readers, `from_json` works them out again."""
+        return {
+            **asdict(self),
+            "stages_passed": list(self.stages_passed),
+            "mean_clear_rate": self.mean_clear_rate,
+            "mean_clear_rate_interval": list(self.mean_clear_rate_interval),
+            "mean_progress": self.mean_progress,
+        }
 
     @classmethod
     def from_json(cls, values: dict[str, Any], options: GameOptions, agent_steps: int) -> Score:

@@ -18,9 +18,9 @@ from typing import Any
 import psutil
 
 from a3g.errors import UserError
-from a3g.processes.tester import BEST_NAME, read_score
+from a3g.runs.best_weights import read_score
 from a3g.runs.checkpoint import load_progress, newest_good
-from a3g.runs.paths import checkpoints_in
+from a3g.runs.paths import BEST_NAME, checkpoints_in
 from a3g.runs.scores import Score
 from a3g.runs.weights import weights_path
 from tests.stress.faults import poison, run_processes
