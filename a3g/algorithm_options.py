@@ -84,7 +84,9 @@ class DaggerOptions(ImitationOptions):
     """Of `a3g.algorithms.dagger`."""
 
     taught_steps: tyro.conf.Suppress[int] = 0
-    learn_share: float = 0.5
+    minibatches: int = 8
+    """ppo, imitation, dagger: updates per pass over a rollout, each on a share of it."""
+    learn_share: float = 1.0
     """ppo, dagger: share of a rollout's steps that is learned from; dagger draws those most that are far from the expert."""
 
     def check(self, lanes: int, lstm: bool) -> None:

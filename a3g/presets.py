@@ -55,7 +55,7 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "all-stages": (
         "one model for all 32 stages: learns from pictures to do as the expert does",
-        {**_ALL_STAGES, "network": "nips", "hidden_size": 512, "algorithm": "dagger", "lanes": 64},
+        {**_ALL_STAGES, "network": "nips", "hidden_size": 512, "algorithm": "dagger", "lanes": 64, "value_coef": 0.02},
     ),
     "all-stages-ppo": (
         "for the same without an expert: PPO from pictures, a curriculum along demonstrations, retries before deaths",
