@@ -13,12 +13,12 @@ import tyro
 from a3g.algorithm_options import A3COptions, AlgorithmOptions, converted, options_class
 from a3g.cores import usable_cores
 from a3g.errors import UserError
-from a3g.game.options import EMULATOR_NAMES, REWARD_NAMES, GameOptions
+from a3g.game.options import EMULATOR_NAMES, REWARD_NAMES, GameOptions, reward_name
 from a3g.game.stages import STAGES, WHOLE_GAME, Stage, parse_env_id
 from a3g.network_spec import NetworkSpec
 from a3g.ranges import LONGEST_NAME, check_ranges, require
 
-ActionSet = Literal["a3g", "right", "simple", "complex"]
+ActionSet = Literal["a3g", "right", "simple", "complex", "walk-jump"]
 Network = Literal["impala", "nature", "nips", "conv4"]
 if TYPE_CHECKING:
     EmulatorName = str
@@ -47,10 +47,12 @@ class TrainConfig:
     emulator: EmulatorName = "auto"
     """Engine; auto takes the fastest installed."""
     actions: ActionSet = "a3g"
-    """Action set: a3g are the original A3G's ten, the others gym-super-mario-bros' right-only, simple and complex."""
+    """Action set: a3g are the original A3G's ten; right, simple and complex those of gym-super-mario-bros; walk-jump right and
+    right with A."""
     reward: str = "a3g"
-    """What is learned from: a3g, the original A3G's reward with no ground paid twice, or gym, gym-super-mario-bros' default
-    reward."""
+    """What is learned from: a3g, the original A3G's reward with no ground paid twice; gym, gym-super-mario-bros' default
+    reward; gym-bonus, with 50 more for clearing and 50 less for losing, in tenths; gym-forward, with 1 for the direction, 1,000
+    for clearing and 50 less for losing, in tenths. seed-001 to seed-004 name gym, a3g, gym-bonus and gym-forward."""
     skip_rate: Annotated[int, _short("-sr")] = 4
     """Frames per agent step."""
     stack: int = 4
@@ -185,6 +187,7 @@ class TrainConfig:
         check_ranges(self)
         check_ranges(self.options)
         self.options.check(self.lanes, self.lstm)
+        object.__setattr__(self, "reward", reward_name(self.reward))
         require(self.reward in REWARD_NAMES, "reward", f"{self.reward:.50}", f"one of {', '.join(REWARD_NAMES)}")
         gpus = " ".join(map(str, self.gpu_ids)) or "nothing"
         require(min(self.gpu_ids, default=-2) >= -1, "gpu_ids", gpus, "GPU numbers, or -1 for the CPU")

@@ -31,6 +31,8 @@ CASES: dict[str, Case] = {
     "whole game, lives as episodes": ([None], 3, GameOptions(episodic_life=True, time_per_stage=10), 200),
     "mazes": ([Stage(4, 4), Stage(7, 4), Stage(8, 4)], 3, GameOptions(time_per_stage=40), 150),
     "gym reward": ([Stage(1, 1), None], 3, GameOptions(reward="gym", time_per_stage=10), 150),
+    "gym reward with a bonus": ([Stage(1, 1), None], 3, GameOptions(reward="gym-bonus", time_per_stage=10), 150),
+    "gym reward and direction": ([Stage(1, 1), None], 3, GameOptions(reward="gym-forward", time_per_stage=10), 150),
     "two-frame maximum": ([Stage(1, 1)], 2, GameOptions(two_frame_max=True, skip_rate=2, time_per_stage=6), 150),
 }
 
