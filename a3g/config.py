@@ -105,11 +105,15 @@ class TrainConfig:
     again."""
     lstm: bool = True
     """Put an LSTM behind the encoder."""
+    fc: bool = True
+    """Put a fully connected layer before the LSTM; --no-fc needs the LSTM."""
     hidden_size: Annotated[int, _short("-hs")] = 512
     """Width of the fully connected layer and of the LSTM."""
     load_rms_stats: Annotated[bool, _short("-lrs")] = True
     """Normalise pictures by the statistics shipped with the original A3G, frozen (its default: off); off, they are measured
     while training."""
+    initialisation: Literal["a3g", "torch"] = "a3g"
+    """Weights to begin with: drawn as in the original A3G, or as PyTorch does for each layer."""
 
     # -- learning
     algorithm: Annotated[str, _short("--loss")] = "a3c"
@@ -191,6 +195,8 @@ class TrainConfig:
         require(self.reward in REWARD_NAMES, "reward", f"{self.reward:.50}", f"one of {', '.join(REWARD_NAMES)}")
         gpus = " ".join(map(str, self.gpu_ids)) or "nothing"
         require(min(self.gpu_ids, default=-2) >= -1, "gpu_ids", gpus, "GPU numbers, or -1 for the CPU")
+        if not (self.fc or self.lstm):
+            raise UserError("--no-fc needs the LSTM: leave --no-lstm out.")
         if self.train_stages and parse_env_id(self.env) is not None:
             raise UserError(f"--train-stages trains all 32 stages: it needs --env {WHOLE_GAME}, not {self.env}.")
         if self.amsgrad and self.optimizer != "Adam":
@@ -240,7 +246,7 @@ class TrainConfig:
 
     def network_spec(self) -> NetworkSpec:
         game = self.game_options()
-        return NetworkSpec(self.network, game.observation_shape, game.num_actions, self.hidden_size, self.lstm)
+        return NetworkSpec(self.network, game.observation_shape, game.num_actions, self.hidden_size, self.lstm, self.fc)
 
     def test_stages(self) -> tuple[Stage, ...]:
         """The stages that the tester plays: the one trained, or all 32."""

@@ -230,6 +230,7 @@ BAD_TRAIN_VALUES = [
     ("--env Pong-v0", "Pong-v0"),
     ("--workers 0", "--workers must be at least 1, not 0"),
     ("--workers -3", "--workers must be at least 1, not -3"),
+    ("--no-fc --no-lstm", "--no-fc needs the LSTM: leave --no-lstm out"),
     ("--lanes 0", "--lanes must be at least 1"),
     ("--num-steps 0", "--num-steps must be at least 1"),
     ("--hidden-size 0", "--hidden-size must be at least 1"),

@@ -47,6 +47,8 @@ def prepare_run(config: TrainConfig) -> Run:
     check_experience(config, algorithm_class(config.algorithm).learns_from_demonstrations)
     torch.manual_seed(config.seed)
     model = algorithm_class(config.algorithm).build_model(config.network_spec())
+    if config.initialisation == "torch":
+        model.initialise_as_torch()
     with contextlib.ExitStack() as on_failure:
         folder: Path | None = None
         checkpoint: Path | None = None
