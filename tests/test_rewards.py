@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,7 +21,8 @@ from a3g.game.rewards import REWARDS
 from a3g.game.rules import Episode
 from a3g.game.stage_starts import go_to_start
 from a3g.game.stages import Stage
-from environment import make_env
+from a3g.processes.prepare import prepare_run
+from environment import make_env, make_vector_env
 from tests.recordings import FLAGPOLE_1_1, PIPE_1_1, PIT_1_1, REPLAY, WARP_1_2, actions
 
 BUTTONS = ACTION_SETS["a3g"]
@@ -155,6 +157,20 @@ def test_a_reward_that_there_is_not_is_a_sentence() -> None:
         GameOptions(reward="score")
     with pytest.raises(UserError, match=r"^--reward must be one of a3g, gym, gym-bonus, gym-forward, not score\.$"):
         TrainConfig(reward="score")
+
+
+@pytest.mark.skipif("native" not in available_emulators(), reason="the native core is not built here")
+def test_a_core_from_before_a_reward_is_a_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import a3g_native
+
+    monkeypatch.setattr(a3g_native, "REWARDS", ("a3g", "gym"))
+    for use in (
+        lambda: make_vector_env(["1-1"], 1, reward="gym-bonus"),
+        lambda: prepare_run(TrainConfig(reward="gym-bonus", workers=1, log_dir=tmp_path / "logs")),
+    ):
+        with pytest.raises(UserError, match=r"too old for the reward gym-bonus: build it anew by `pip install ./native`"):
+            use()
+    assert not (tmp_path / "logs").exists()
 
 
 def test_the_two_actions_of_walk_jump() -> None:

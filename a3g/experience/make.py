@@ -19,7 +19,7 @@ from a3g.exploration.demonstrations import ACTION_SET, FRAME_SKIP, Demonstration
 from a3g.exploration.retries import RetryStarts
 from a3g.exploration.teacher import Teacher
 from a3g.game.emulators import emulator_class, resolve_emulator
-from a3g.game.make import vector_env_parts
+from a3g.game.make import check_core, vector_env_parts
 from a3g.game.stages import Stage
 from a3g.game.starts import StartSource, UniformStarts
 from a3g.reporting.phases import PhaseClock
@@ -56,8 +56,10 @@ def check_experience(config: TrainConfig, learns_from_demonstrations: bool) -> N
 
     Raises:
         UserError: if demonstrations are damaged, missing for all stages, or can't be played with these settings, or if
-            something needs the native engine that is not used.
+            something needs the native engine that is not used, or a newer one.
     """
+    if resolve_emulator(config.emulator) == "native":
+        check_core(config.game_options())
     if config.retry_share and resolve_emulator(config.emulator) != "native":
         raise UserError("--retry-share needs the native engine: choose --emulator native.")
     if config.starts == "demonstrations" or learns_from_demonstrations:
