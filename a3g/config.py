@@ -117,8 +117,9 @@ class TrainConfig:
 
     # -- learning
     algorithm: Annotated[str, _short("--loss")] = "a3c"
-    """a3c: A3G's own loss, one update per rollout; ppo: the clipped objective, several epochs per rollout; module:Class: an
-    algorithm of yours. Each has options of its own, which --help shows beside --algorithm."""
+    """a3c: A3G's own loss, one update per rollout; a2c: the same with means over time and a Huber loss of the critic; ppo: the
+    clipped objective, several epochs per rollout; module:Class: an algorithm of yours. Each has options of its own, which
+    --help shows beside --algorithm."""
     options: Annotated[AlgorithmOptions, tyro.conf.arg(name="")] = field(default_factory=A3COptions)
     """Of the algorithm."""
     optimizer: Annotated[Literal["Adam", "RMSprop"], _short("-o")] = "Adam"

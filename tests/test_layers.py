@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # Leaves that anyone may use; they use nobody.
 LEAVES = ("errors", "files", "cores", "interrupts", "network_spec")
 # The options: plain values that everyone above the game may use.
-OPTIONS = ("config", "config_json", "explore_config", "presets", "algorithm_options", "ranges")
+OPTIONS = ("config", "config_json", "explore_config", "presets", "stage_settings", "algorithm_options", "ranges")
 # What each folder or module of the package may import besides itself and the leaves; a dot names a single module.
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(LEAVES, ()),
