@@ -7,7 +7,9 @@ the means of agents that draw their actions at random. Runs that are already in 
 
 from __future__ import annotations
 
+import itertools
 import json
+import math
 import statistics
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -78,14 +80,17 @@ def run_of(preset: str, seed: int, options: Options) -> TrainingRun:
 def random_progress(config: TrainConfig, episodes: int) -> float:
     """Mean pixels of new ground of an agent that takes any action at any time, in the games of a preset."""
     env = vector_env(config.test_stages(), RANDOM_LANES, config.game_options(), seed=1, autoreset_mode=AutoresetMode.NEXT_STEP)
-    random, ended = np.random.default_rng(1), list[int]()
+    random = np.random.default_rng(1)
+    # As many of each lane: the first that end would be the short ones.
+    wanted, ended = math.ceil(episodes / RANDOM_LANES), [list[int]() for _ in range(RANDOM_LANES)]
     env.reset(seed=1)
-    while len(ended) < episodes:
+    while any(len(each) < wanted for each in ended):
         actions = random.integers(config.game_options().num_actions, size=RANDOM_LANES)
         _, _, terminated, truncated, infos = env.step(actions)
-        ended += infos["progress"][terminated | truncated].tolist()
+        for lane in np.flatnonzero(terminated | truncated):
+            ended[lane].append(int(infos["progress"][lane]))
     env.close()
-    return statistics.mean(ended)
+    return statistics.mean(progress for each in ended for progress in each[:wanted])
 
 
 def measure(options: Options) -> dict[str, Any]:
@@ -132,17 +137,15 @@ def draw(measured: dict[str, Any], picture: Path) -> None:
             marker = "." if len(points) == 1 else None
             row[0].plot([steps / 1000 for steps, _, _ in points], values, label=label, marker=marker, **style)
             row[1].plot([seconds / 60 for _, seconds, _ in points], values, marker=marker, **style)
+        if curve == "train_progress":
+            for (actions, level), line in zip(measured["random"].items(), itertools.cycle(("--", ":", "-."))):
+                for axis in row:
+                    axis.axhline(level, color="grey", linestyle=line, linewidth=1, label=f"random actions, {actions}")
         for axis, unit in zip(row, ("agent steps (thousands)", "minutes"), strict=True):
             axis.set(xlabel=unit, title=f"{measured['stage']}: {title}")
             axis.grid(alpha=0.3)
             axis.set_xlim(left=0)
             axis.set_ylim(bottom=0)
-    for actions, level in measured["random"].items():
-        for axis in axes[0]:
-            axis.axhline(level, color="grey", linestyle="--", linewidth=1)
-        axes[0][0].annotate(
-            f"random, {actions}", (0.99, level), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=8
-        )
     axes[0][0].legend(fontsize=8)
     figure.suptitle(measured["machine"], fontsize=9)
     picture.parent.mkdir(parents=True, exist_ok=True)
