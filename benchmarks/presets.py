@@ -57,7 +57,7 @@ class Options:
     flags: str = "--test-interval 100000"
     """Further flags of main.py for all runs, as --flags="--lanes 8"; by default there is a single test, which takes hardly any
     time."""
-    random_episodes: int = 200
+    random_episodes: int = 96
     """Episodes of the agent that acts at random, for each action set."""
     log_dir: Path = Path("logs/presets")
     """Folder of the runs."""
