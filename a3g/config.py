@@ -134,6 +134,8 @@ class TrainConfig:
     """Learning rate."""
     adam_eps: float = 1e-3
     """Adam's epsilon."""
+    rmsprop_eps: float = 0.1
+    """RMSprop's epsilon; the original A3G's is so large that it learns almost as by plain gradient descent."""
     gamma: Annotated[float, _short("-g")] = 0.99
     """Discount factor."""
     num_steps: Annotated[int, _short("-ns")] = 20

@@ -271,6 +271,7 @@ BAD_TRAIN_VALUES = [
     ("--lr inf", "--lr must be a finite number, not inf"),
     ("--entropy-coef inf", "--entropy-coef must be a finite number"),
     ("--adam-eps 0", "--adam-eps must be more than 0"),
+    ("--rmsprop-eps 0", "--rmsprop-eps must be more than 0"),
     ("--algorithm ppo --clip 0", "--clip must be more than 0"),
     ("--test-interval 0", "--test-interval must be more than 0"),
     ("--checkpoint-interval 0", "--checkpoint-interval must be more than 0"),

@@ -6,8 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
+from torch import nn
 
+from a3g.command_line import parse_train
 from a3g.commands import eval_command, train_command
+from a3g.processes.shared_model import make_optimizer
 from tests.running import summary_of
 
 ENV = "SuperMarioBros-6-3-v0"  # has settings of its own
@@ -51,3 +55,28 @@ def test_a_preset_trains_says_what_it_was_and_its_weights_play(preset: str, tmp_
     assert eval_command(played, "gym_eval.py") == 0
     (episode,) = json.loads(results.read_text())["episodes"]
     assert (episode["stage"], episode["agent_steps"]) == ("6-3", 5)
+
+
+@pytest.mark.parametrize(
+    ("command", "kind", "settings"),
+    [
+        ("--preset a3c", torch.optim.RMSprop, {"lr": 5e-4, "eps": 1e-5, "alpha": 0.99}),
+        ("--preset a3c --optimizer Adam", torch.optim.Adam, {"lr": 5e-4, "eps": 1e-5}),
+        ("--preset a2c --env SuperMarioBros-6-3-v0", torch.optim.Adam, {"lr": 7e-5, "eps": 1e-8}),
+        ("--preset ppo", torch.optim.Adam, {"lr": 2.5e-4, "eps": 1e-5}),
+        ("--optimizer RMSprop", torch.optim.RMSprop, {"lr": 1e-4, "eps": 0.1}),
+    ],
+)
+def test_the_optimizers_of_presets_are_torchs(
+    command: str, kind: type[torch.optim.Optimizer], settings: dict[str, float]
+) -> None:
+    ours, theirs = nn.Parameter(torch.zeros(50)), nn.Parameter(torch.zeros(50))
+    optimizers = make_optimizer(ours, parse_train(command.split())), kind([theirs], **settings)
+    random = torch.Generator().manual_seed(1)
+    for _ in range(5):
+        ours.grad = torch.randn(50, generator=random) * 1e-3
+        theirs.grad = ours.grad.clone()
+        for optimizer in optimizers:
+            optimizer.step()
+    assert theirs.norm() > 0
+    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-9)
