@@ -39,10 +39,10 @@ class ActorCriticOptions(AlgorithmOptions):
 
 @dataclass(frozen=True)
 class A3COptions(ActorCriticOptions):
-    """Of `a3g.algorithms.a3c`."""
+    """Of `a3g.algorithms.a3c` and `a3g.algorithms.a2c`."""
 
     keep_activations: bool = True
-    """a3c on the CPU, 4 lanes or more: keep the encoder's work while playing for the backward pass; takes memory."""
+    """a3c, a2c on the CPU, 4 lanes or more: keep the encoder's work while playing for the backward pass; takes memory."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +95,7 @@ class DaggerOptions(ImitationOptions):
 
 OPTIONS: dict[str, type[AlgorithmOptions]] = {
     "a3c": A3COptions,
+    "a2c": A3COptions,
     "ppo": PPOOptions,
     "imitation": ImitationOptions,
     "dagger": DaggerOptions,

@@ -14,7 +14,7 @@ from a3g.config import TrainConfig
 from a3g.errors import UserError
 from a3g.eval_config import EvalConfig
 from a3g.explore_config import ExploreConfig
-from a3g.presets import PRESETS, preset_name
+from a3g.presets import PRESETS, preset_name, preset_values
 from a3g.resume_request import ResumeRequest
 
 EXIT_CODES = (
@@ -56,11 +56,14 @@ def parse_train(arguments: Sequence[str] | None = None, defaults: TrainConfig | 
     preset = _value_of(arguments, "--preset")
     if preset:
         preset = preset_name(preset)
-        defaults = (defaults or TrainConfig()).with_values(PRESETS[preset][1])
+        defaults = defaults or TrainConfig()
+        env = _value_of(arguments, "--env") or _value_of(arguments, "-ev") or defaults.env
+        defaults = defaults.with_values(preset_values(preset, env))
     algorithm = _value_of(arguments, "--algorithm") or _value_of(arguments, "--loss")
     if algorithm:  # decides which options there are
         defaults = (defaults or TrainConfig()).with_values({"algorithm": algorithm})
-    presets = "\n".join(f"  {name}: {text}" for name, (text, _) in PRESETS.items())
+    width = max(map(len, PRESETS)) + 1
+    presets = "\n".join(f"  {name + ':':<{width}} {text}" for name, (text, _) in PRESETS.items())
     description = (
         f"{TrainConfig.__doc__}\n\n{EXIT_CODES}\n\n{EXPLORING}\n\n--preset NAME sets the defaults of the others:\n{presets}"
     )

@@ -12,7 +12,7 @@ import tyro
 from a3g.algorithm_options import A3COptions, AlgorithmOptions, converted, options_class
 from a3g.cores import usable_cores
 from a3g.errors import UserError
-from a3g.game.options import REWARD_NAMES, GameOptions
+from a3g.game.options import REWARD_NAMES, GameOptions, reward_name
 from a3g.game.stages import STAGES, WHOLE_GAME, Stage, parse_env_id
 from a3g.network_spec import NetworkSpec
 from a3g.option_types import ActionSet, EmulatorName, Network, short
@@ -40,10 +40,12 @@ class TrainConfig:
     emulator: EmulatorName = "auto"
     """Engine; auto takes the fastest installed."""
     actions: ActionSet = "a3g"
-    """Action set: a3g are the original A3G's ten, the others gym-super-mario-bros' right-only, simple and complex."""
+    """Action set: a3g are the original A3G's ten; right, simple and complex those of gym-super-mario-bros; walk-jump right and
+    right with A."""
     reward: str = "a3g"
-    """What is learned from: a3g, the original A3G's reward with no ground paid twice, or gym, gym-super-mario-bros' default
-    reward."""
+    """What is learned from: a3g, the original A3G's reward with no ground paid twice; gym, gym-super-mario-bros' default
+    reward; gym-bonus, with 50 more for clearing and 50 less for losing, in tenths; gym-forward, with 1 for the direction, 1,000
+    for clearing and 50 less for losing, in tenths. seed-001 to seed-004 name gym, a3g, gym-bonus and gym-forward."""
     skip_rate: Annotated[int, short("-sr")] = 4
     """Frames per agent step."""
     stack: int = 4
@@ -100,16 +102,22 @@ class TrainConfig:
     again."""
     lstm: bool = True
     """Put an LSTM behind the encoder."""
+    fc: bool = True
+    """Put a fully connected layer before the LSTM; --no-fc needs the LSTM."""
     hidden_size: Annotated[int, short("-hs")] = 512
     """Width of the fully connected layer and of the LSTM."""
     load_rms_stats: Annotated[bool, short("-lrs")] = True
     """Normalise pictures by the statistics shipped with the original A3G, frozen (its default: off); off, they are measured
     while training."""
+    initialisation: Literal["a3g", "torch"] = "a3g"
+    """Weights to begin with: drawn as in the original A3G, or as PyTorch does for each layer."""
 
     # -- learning
     algorithm: Annotated[str, short("--loss")] = "a3c"
-    """a3c: A3G's own loss, one update per rollout; ppo: the clipped objective, several epochs per rollout; module:Class: an
-    algorithm of yours. Each has options of its own, which --help shows beside --algorithm."""
+    """a3c: A3G's own loss, one update per rollout; a2c: the same with means over time and a Huber loss of the critic; ppo: the
+    clipped objective, several epochs per rollout; imitation: of
+    demonstrations; dagger: of an expert; module:Class: an algorithm of yours. Each has options of its own, which
+    --help shows beside --algorithm."""
     options: Annotated[AlgorithmOptions, tyro.conf.arg(name="")] = field(default_factory=A3COptions)
     """Of the algorithm."""
     optimizer: Annotated[Literal["Adam", "RMSprop"], short("-o")] = "Adam"
@@ -124,6 +132,8 @@ class TrainConfig:
     """Learning rate."""
     adam_eps: float = 1e-3
     """Adam's epsilon."""
+    rmsprop_eps: float = 0.1
+    """RMSprop's epsilon; the original A3G's is so large that it learns almost as by plain gradient descent."""
     gamma: Annotated[float, short("-g")] = 0.99
     """Discount factor."""
     num_steps: Annotated[int, short("-ns")] = 20
@@ -183,6 +193,7 @@ class TrainConfig:
         check_ranges(self)
         check_ranges(self.options)
         self.options.check(self.lanes, self.lstm)
+        object.__setattr__(self, "reward", reward_name(self.reward))
         require(self.reward in REWARD_NAMES, "reward", f"{self.reward:.50}", f"one of {', '.join(REWARD_NAMES)}")
         gpus = " ".join(map(str, self.gpu_ids)) or "nothing"
         require(min(self.gpu_ids, default=-2) >= -1, "gpu_ids", gpus, "GPU numbers, or -1 for the CPU")
@@ -190,6 +201,8 @@ class TrainConfig:
             require(name in _STAGE_NAMES, "stages", name, "stages from 1-1 to 8-4")
         alone = not (self.stages and (self.train_stages or parse_env_id(self.env) is not None))
         require(alone, "stages", " ".join(self.stages), f"given with --env {WHOLE_GAME} and without --train-stages")
+        if not (self.fc or self.lstm):
+            raise UserError("--no-fc needs the LSTM: leave --no-lstm out.")
         if self.train_stages and parse_env_id(self.env) is not None:
             raise UserError(f"--train-stages trains all 32 stages: it needs --env {WHOLE_GAME}, not {self.env}.")
         fits = (self.network == "map") == (self.observation == "map")
@@ -239,7 +252,7 @@ class TrainConfig:
 
     def network_spec(self) -> NetworkSpec:
         game = self.game_options()
-        return NetworkSpec(self.network, game.observation_shape, game.num_actions, self.hidden_size, self.lstm)
+        return NetworkSpec(self.network, game.observation_shape, game.num_actions, self.hidden_size, self.lstm, self.fc)
 
     def test_stages(self) -> tuple[Stage, ...]:
         """The stages that the tester plays: those trained, or all 32."""

@@ -16,11 +16,13 @@ class NetworkSpec:
     num_actions: int = 10
     hidden_size: int = 512
     lstm: bool = True
+    fc: bool = True
+    """Whether a fully connected layer stands between the encoder and the LSTM; without an LSTM it has to."""
 
     def __post_init__(self) -> None:
         """
         Raises:
-            ValueError: if a dimension is missing or below 1.
+            ValueError: if a dimension is missing or below 1, or if layers are missing.
         """
         if len(self.observation_shape) != 3:
             raise ValueError(f"observation_shape must be (stack, height, width), not {self.observation_shape}")
@@ -29,3 +31,5 @@ class NetworkSpec:
         for name in ("num_actions", "hidden_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if not (self.fc or self.lstm):
+            raise ValueError("a network without an LSTM must have the fully connected layer")

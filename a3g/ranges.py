@@ -69,6 +69,7 @@ RANGES: dict[str, Range] = {
     "hidden_size": Range(1, 16_384),
     "lr": Range(0, 1e30, above_low=True),
     "adam_eps": Range(0, 1_000, above_low=True),
+    "rmsprop_eps": Range(0, 1_000, above_low=True),
     "gamma": _SHARE,
     "tau": _SHARE,
     "entropy_coef": _WEIGHT,

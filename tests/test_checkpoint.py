@@ -19,6 +19,7 @@ from a3g.errors import UserError
 from a3g.files import load_tensors, save_tensors
 from a3g.game.emulators import available_emulators
 from a3g.networks.actor_critic import ActorCritic
+from a3g.presets import PRESETS
 from a3g.processes.counters import Count
 from a3g.processes.launcher import train
 from a3g.processes.parameter_store import SharedMemoryStore
@@ -401,7 +402,10 @@ def test_a_checkpoint_of_the_first_version_goes_on(tmp_path: Path, workers: int,
 
 
 SERIAL = {**SMALL, "workers": 1, "serial": True, "time_per_stage": 2, "noop_max": 4}
+# Presets whose own values are not those of a case below, on few games.
+FEW_GAMES = {"lanes": 4, "num_steps": 8, "hidden_size": 16}
 EXACT: dict[str, dict[str, Any]] = {
+    **{f"preset {name}": {**PRESETS[name][1], **FEW_GAMES} for name in ("a3g", "a3c", "a2c", "ppo", "quick", "quick-a3c")},
     "a3c with LSTM, sticky actions": {"sticky_actions": 0.2},
     "ppo, measured statistics": {"algorithm": "ppo", "minibatches": 2, "epochs": 2, "load_rms_stats": False, "lstm": False},
     "RMSprop, two-frame maximum": {"optimizer": "RMSprop", "two_frame_max": True, "precision": "float32"},

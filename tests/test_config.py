@@ -29,6 +29,7 @@ from a3g.presets import PRESETS
 from a3g.processes.memory_estimate import WORKER_BYTES, check_memory, estimate_memory
 from a3g.processes.run_description import describe_run
 from a3g.ranges import RANGES
+from a3g.stage_settings import STAGE_SETTINGS
 
 ROOT = Path(__file__).parent.parent
 # The original A3G's main.py: long flag, short flag, what may follow, the option and its value.
@@ -190,6 +191,33 @@ def test_the_original_a3g_is_one_game_per_worker_with_its_settings() -> None:
     assert (config.lanes, config.precision, config.algorithm, config.network) == (1, "float32", "a3c", "impala")
 
 
+def test_a2c_takes_the_row_of_its_stage_and_options_come_on_top() -> None:
+    config = parse_train(["--preset", "a2c", "--env", "SuperMarioBros-6-3-v0"])
+    assert (config.gamma, config.lr, config.initialisation) == (0.99, 7e-5, "torch")
+    assert (config.workers, config.lanes, config.num_steps, config.adam_eps) == (1, 16, 20, 1e-8)
+    assert parse_train(["-ev", "SuperMarioBros-7-1-v0", "--preset=a2c"]).lanes == 8
+    assert parse_train(["--preset", "a2c", "--env=SuperMarioBros-8-1-v0"]).num_steps == 5
+    assert parse_train(["--preset", "a2c", "--env", "SuperMarioBros-8-1-v0", "--num-steps", "7"]).num_steps == 7
+    assert parse_train(["--preset", "a2c", "--env", "SuperMarioBros-1-3-v0"]).gamma == 0.9  # has no row
+    of_run = parse_train(["--env", "SuperMarioBros-3-4-v0"])
+    assert parse_train(["--preset", "a2c"], defaults=of_run).gamma == 0.99
+    with pytest.raises(UserError, match="SuperMarioBros-9-9-v0"):
+        parse_train(["--preset", "a2c", "--env", "SuperMarioBros-9-9-v0"])
+
+
+def test_the_table_of_stages_is_whole() -> None:
+    """Against sums over the columns of the table in https://github.com/CVHvn/Mario_A2C_A3C#a2c-2."""
+    rows = STAGE_SETTINGS
+    assert set(map(str, STAGES)) - set(rows) == {"1-3", "4-3", "4-4", "5-3", "8-4"}
+    assert sum(row.training_steps for row in rows.values()) == 29_149_500
+    assert sum(row.gamma == 0.99 for row in rows.values()) == 9
+    assert [stage for stage, row in rows.items() if row.lanes != 16] == ["7-1", "7-2", "7-3"]
+    assert [stage for stage, row in rows.items() if row.num_steps != 20] == ["8-1"]
+    assert [stage for stage, row in rows.items() if not (row.detach_lstm_state and row.init_weights)] == ["6-3"]
+    assert rows["2-2"].hours == pytest.approx(24 + 14 + 54 / 60 + 56 / 3600)
+    assert rows["1-1"].agent_steps == 5_984_000
+
+
 def test_presets_explain_themselves_in_the_help(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         parse_train(["--help"])
@@ -214,7 +242,7 @@ def test_every_option_has_its_help(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_an_unknown_preset() -> None:
-    with pytest.raises(UserError, match=r"Unknown preset 'turbo': choose one of a3g, original-a3g, quick"):
+    with pytest.raises(UserError, match=r"Unknown preset 'turbo': choose one of a3g, original-a3g, a3c, a2c, ppo, quick"):
         parse_train(["--preset", "turbo"])
 
 
@@ -231,6 +259,7 @@ BAD_TRAIN_VALUES = [
     ("--env Pong-v0", "Pong-v0"),
     ("--workers 0", "--workers must be at least 1, not 0"),
     ("--workers -3", "--workers must be at least 1, not -3"),
+    ("--no-fc --no-lstm", "--no-fc needs the LSTM: leave --no-lstm out"),
     ("--lanes 0", "--lanes must be at least 1"),
     ("--num-steps 0", "--num-steps must be at least 1"),
     ("--hidden-size 0", "--hidden-size must be at least 1"),
@@ -243,6 +272,7 @@ BAD_TRAIN_VALUES = [
     ("--lr inf", "--lr must be a finite number, not inf"),
     ("--entropy-coef inf", "--entropy-coef must be a finite number"),
     ("--adam-eps 0", "--adam-eps must be more than 0"),
+    ("--rmsprop-eps 0", "--rmsprop-eps must be more than 0"),
     ("--algorithm ppo --clip 0", "--clip must be more than 0"),
     ("--test-interval 0", "--test-interval must be more than 0"),
     ("--checkpoint-interval 0", "--checkpoint-interval must be more than 0"),

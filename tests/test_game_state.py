@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import struct
 import zlib
@@ -31,6 +32,8 @@ CASES: dict[str, Case] = {
     "whole game, lives as episodes": ([None], 3, GameOptions(episodic_life=True, time_per_stage=10), 200),
     "mazes": ([Stage(4, 4), Stage(7, 4), Stage(8, 4)], 3, GameOptions(time_per_stage=40), 150),
     "gym reward": ([Stage(1, 1), None], 3, GameOptions(reward="gym", time_per_stage=10), 150),
+    "gym reward with a bonus": ([Stage(1, 1), None], 3, GameOptions(reward="gym-bonus", time_per_stage=10), 150),
+    "gym reward and direction": ([Stage(1, 1), None], 3, GameOptions(reward="gym-forward", time_per_stage=10), 150),
     "two-frame maximum": ([Stage(1, 1)], 2, GameOptions(two_frame_max=True, skip_rate=2, time_per_stage=6), 150),
 }
 
@@ -161,6 +164,18 @@ def test_a_worker_file_from_before_an_option_counts_as_one_with_its_default(tmp_
     save_tensors(path, tensors, {**metadata, "games": json.dumps(games)})
     assert load_worker_state(path, config, 0, cpu).same_games
     assert not load_worker_state(path, TrainConfig(workers=1, reward="gym"), 0, cpu).same_games
+
+
+def test_a_worker_file_from_before_a_layer_could_be_left_out_counts_as_one_that_has_it(tmp_path: Path) -> None:
+    path, cpu, config = tmp_path / "worker", torch.device("cpu"), TrainConfig(workers=1, shared_optimizer=False)
+    tensors = {"x": torch.zeros(1)}
+    save_worker_state(path, tensors, config, 0, cpu)
+    _, metadata = load_tensors(path, "worker's state")
+    described = {name: json.loads(metadata[name]) for name in ("games", "optimizer")}
+    assert all(each["network"].pop("fc") for each in described.values())
+    save_tensors(path, tensors, {**metadata, **{name: json.dumps(each) for name, each in described.items()}})
+    assert load_worker_state(path, config, 0, cpu)[1:] == (True, True)
+    assert load_worker_state(path, dataclasses.replace(config, fc=False), 0, cpu)[1:] == (False, False)
 
 
 def test_byte_strings_come_back_and_wrong_lengths_are_refused() -> None:

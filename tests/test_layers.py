@@ -20,6 +20,7 @@ OPTIONS = (
     "explore_config",
     "resume_request",
     "presets",
+    "stage_settings",
     "algorithm_options",
     "ranges",
 )

@@ -11,6 +11,7 @@ from torch import Tensor
 
 import environment
 from a3g.algorithms import make_algorithm
+from a3g.algorithms.a2c import a2c_loss
 from a3g.algorithms.a3c import A3C, actor_critic_loss
 from a3g.algorithms.actor_critic import LossParts
 from a3g.algorithms.ppo import draw_steps, ppo_loss
@@ -40,10 +41,9 @@ def whole_batch(
     logits, values, _ = model(rollout.observations[:, lanes], rollout.initial_state[:, lanes], starts)
     actions, advantages, returns = rollout.actions[:, lanes], advantages[:, lanes], returns[:, lanes]
     parts: LossParts
-    if settings.algorithm == "a3c":
-        parts = actor_critic_loss(
-            logits, values, actions, advantages, returns, settings.options.value_coef, settings.options.entropy_coef
-        )
+    if settings.algorithm in ("a3c", "a2c"):
+        loss = actor_critic_loss if settings.algorithm == "a3c" else a2c_loss
+        parts = loss(logits, values, actions, advantages, returns, settings.options.value_coef, settings.options.entropy_coef)
     else:
         normalised = (advantages - advantages.mean()) / (advantages - advantages.mean()).square().mean().sqrt()
         old = rollout.columns["log_probs"][:, lanes]
@@ -55,11 +55,14 @@ def whole_batch(
     return {**metrics, "gradient_norm": norm}, gradients
 
 
-@pytest.mark.parametrize("lstm", [True, False])
+@pytest.mark.parametrize("algorithm_name", ["a3c", "a2c"])
+@pytest.mark.parametrize("network", [{"lstm": True}, {"lstm": False}, {"fc": False}], ids=["lstm", "no lstm", "no fc"])
 @pytest.mark.parametrize("num_steps", [5, 20, 100], ids=lambda steps: f"{steps} steps")
-def test_an_a3g_update_is_one_pass_over_the_whole_rollout(num_steps: int, lstm: bool) -> None:
+def test_an_actor_critic_update_is_one_pass_over_the_whole_rollout(
+    num_steps: int, network: dict[str, Any], algorithm_name: str
+) -> None:
     """However many passes it is added up from."""
-    settings = config(num_steps=num_steps, lstm=lstm)
+    settings = config(num_steps=num_steps, algorithm=algorithm_name, **network)
     algorithm = make_small(settings)
     rollout = make_rollout(algorithm)
     metrics, expected = whole_batch(algorithm.model, rollout, settings, list(range(LANES)))

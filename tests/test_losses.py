@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from a3g.algorithms.a2c import a2c_loss
 from a3g.algorithms.a3c import actor_critic_loss
 from a3g.algorithms.actor_critic import Batch
 from a3g.algorithms.ppo import draw_steps, ppo_loss, weighted_by_advantage
@@ -141,6 +142,51 @@ def test_actor_critic_gradients_are_the_known_ones() -> None:
     expected = advantages.unsqueeze(-1) * (logits.softmax(-1) - one_hot) / LANES
     torch.testing.assert_close(of_logits, expected.detach())
     torch.testing.assert_close(of_values, ((values - returns) / LANES).detach())
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a2c_loss_is_the_mean_over_samples_with_hubers_value_loss(seed: int) -> None:
+    logits, values, actions, advantages, returns = random_batch(seed)
+    returns = returns * 3.0  # errors on both sides of 1
+    parts = a2c_loss(logits, values, actions, advantages, returns, value_coef=0.7, entropy_coef=0.03)
+    gradients = torch.autograd.grad(parts.total, (logits, values))
+
+    policy, value, entropy = torch.zeros(()).double(), torch.zeros(()).double(), torch.zeros(()).double()
+    small = 0
+    for t in range(T):
+        for lane in range(LANES):
+            probabilities = logits[t, lane].exp() / logits[t, lane].exp().sum()
+            policy = policy - torch.log(probabilities[actions[t, lane]]) * advantages[t, lane]
+            error = abs(returns[t, lane] - values[t, lane])
+            small += int(error < 1)
+            value = value + (error**2 / 2 if error < 1 else error - 0.5)
+            entropy = entropy - (probabilities * torch.log(probabilities)).sum()
+    assert 0 < small < T * LANES
+    policy, value, entropy = (each / (T * LANES) for each in (policy, value, entropy))
+    slow = policy + 0.7 * value - 0.03 * entropy
+    slow_gradients = torch.autograd.grad(slow, (logits, values))
+
+    torch.testing.assert_close(parts.total, slow)
+    torch.testing.assert_close(gradients, slow_gradients)
+    torch.testing.assert_close((parts.policy, parts.value, parts.entropy), (policy.detach(), value.detach(), entropy.detach()))
+    assert [part.requires_grad for part in parts] == [True, False, False, False]
+
+
+def test_a2cs_targets_are_n_step_returns() -> None:
+    """With lambda 1, as its preset has it: rewards up to the episode's end, or the value after the rollout."""
+    rewards, values, dones = random_rollout(15)
+    returns = gae(rewards, values, dones, 0.9, 1.0) + values[:-1]
+    for lane in range(LANES):
+        for t in range(T):
+            expected, discount = 0.0, 1.0
+            for k in range(t, T):
+                expected += discount * float(rewards[k, lane])
+                discount *= 0.9
+                if dones[k, lane]:
+                    break
+            else:
+                expected += discount * float(values[T, lane])
+            assert float(returns[t, lane]) == pytest.approx(expected)
 
 
 def slow_ppo(

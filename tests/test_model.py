@@ -119,6 +119,41 @@ def test_the_lstm_is_torchs_lstm() -> None:
     torch.testing.assert_close(after, torch.stack((hidden, cell)))
 
 
+def test_without_the_fully_connected_layer_the_lstm_begins_with_the_features() -> None:
+    """As in https://github.com/CVHvn/Mario_A2C_A3C: four convolutions, an LSTM cell, two heads."""
+    model = ActorCritic(NetworkSpec("conv4", (1, 84, 84), num_actions=12, hidden_size=512, fc=False))
+    assert model.lstm is not None
+    assert model.lstm.input_size == 1152
+    convolutions = 1 * 32 * 9 + 3 * 32 * 32 * 9 + 4 * 32
+    count = sum(parameter.numel() for parameter in model.parameters())
+    assert count == convolutions + 4 * 512 * (1152 + 512 + 2) + 13 * 513
+    observations, state = pictures(1, 2, (1, 84, 84)), torch.randn(2, 2, 512)
+    features = model.encoder(model.prepare(observations[0])).relu().flatten(1)
+    hidden, cell = model.lstm(features, tuple(state))
+    logits, values, after = model(observations, state, nowhere(1, 2))
+    torch.testing.assert_close(logits[0], model.actor(hidden))
+    torch.testing.assert_close(values[0], model.critic(hidden).squeeze(-1))
+    torch.testing.assert_close(after, torch.stack((hidden, cell)))
+
+
+def test_a_network_has_one_of_the_two_layers_before_its_heads() -> None:
+    with pytest.raises(ValueError, match="without an LSTM must have the fully connected layer"):
+        NetworkSpec(lstm=False, fc=False)
+
+
+def test_torchs_own_initialisation_on_request() -> None:
+    """Uniform in ±1/sqrt(fan in) for convolutions and linear layers, in ±1/sqrt(hidden) for the LSTM; biases as well."""
+    model = ActorCritic(NetworkSpec())
+    model.initialise_as_torch()
+    for layer in (module for module in model.modules() if isinstance(module, nn.Conv2d | nn.Linear)):
+        bound = 1 / math.sqrt(layer.weight[0].numel())
+        assert float(layer.weight.detach().abs().max()) == pytest.approx(bound, rel=0.05)
+        assert layer.bias.any()
+    assert model.lstm is not None
+    for parameter in model.lstm.parameters():
+        assert_uniform(parameter, 1 / math.sqrt(512))
+
+
 def test_the_seeds_network_has_3_84_million_parameters() -> None:
     model = ActorCritic(NetworkSpec())
     assert (model.spec.encoder, model.spec.observation_shape, model.spec.hidden_size) == ("impala", (4, 80, 80), 512)
@@ -137,6 +172,7 @@ def test_the_initialisation_is_seed_002s() -> None:
             fan_in, fan_out = module.weight[0].numel(), module.weight[:, 0].numel()
             assert_uniform(module.weight, math.sqrt(6 / (fan_in + fan_out)))
             assert not module.bias.any()
+    assert isinstance(model.fc, nn.Linear)
     assert_uniform(model.fc.weight, math.sqrt(2) * math.sqrt(6 / (3200 + 512)))
     torch.testing.assert_close(model.actor.weight.norm(dim=1), torch.full((10,), 0.01))
     torch.testing.assert_close(model.critic.weight.norm(dim=1), torch.ones(1))

@@ -274,7 +274,15 @@ def test_observations_equal_opencvs_area_resize(
 
 @pytest.mark.parametrize(
     ("two_frame_max", "threads", "reward"),
-    [(False, 1, "a3g"), (False, 2, "a3g"), (True, 1, "a3g"), (True, 2, "a3g"), (False, 1, "gym")],
+    [
+        (False, 1, "a3g"),
+        (False, 2, "a3g"),
+        (True, 1, "a3g"),
+        (True, 2, "a3g"),
+        (False, 1, "gym"),
+        (False, 1, "gym-bonus"),
+        (False, 1, "gym-forward"),
+    ],
 )
 def test_rules_rewards_and_observations_equal_the_python_rules(
     starts: dict[Stage, bytes], two_frame_max: bool, threads: int, reward: str
@@ -488,7 +496,7 @@ def test_wrong_options_and_lanes_are_refused(starts: dict[Stage, bytes]) -> None
         ({"lanes": 1, "width": 201}, "cannot be shrunk"),
         ({"lanes": 1, "crop": (0, 241, 0, 256)}, "crop must lie"),
         ({"lanes": 1, "crop": (9, 9, 0, 256)}, "crop must lie"),
-        ({"lanes": 1, "reward": "score"}, "there is no reward score: choose one of a3g, gym"),
+        ({"lanes": 1, "reward": "score"}, "there is no reward score: choose one of a3g, gym, gym-bonus, gym-forward"),
     ):
         with pytest.raises(ValueError, match=sentence):
             a3g_native.Batch(ROM, **options)

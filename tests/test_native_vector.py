@@ -49,6 +49,20 @@ CASES = {
     "gym reward, lives as episodes": ([None], 3, GameOptions(reward="gym", episodic_life=True, time_per_stage=30), 300),
     "map": ([Stage(1, 1), Stage(1, 4), Stage(8, 3)], 3, GameOptions(observation="map", sticky_actions=0.1), 300),
     "map, lives as episodes": ([None], 2, GameOptions(observation="map", episodic_life=True, time_per_stage=20), 300),
+    "gym reward with a bonus": ([Stage(1, 1), Stage(1, 2)], 4, GameOptions(reward="gym-bonus"), 300),
+    "gym reward with a bonus, lives as episodes": (
+        [None],
+        3,
+        GameOptions(reward="gym-bonus", episodic_life=True, time_per_stage=30),
+        300,
+    ),
+    "gym reward and direction": ([Stage(1, 1), Stage(1, 2)], 4, GameOptions(reward="gym-forward"), 300),
+    "gym reward and direction, lives as episodes": (
+        [None],
+        3,
+        GameOptions(reward="gym-forward", episodic_life=True, time_per_stage=30),
+        300,
+    ),
     "cut off": ([Stage(1, 2), Stage(2, 2)], 2, GameOptions(max_episode_length=37, actions="complex"), 200),
 }
 

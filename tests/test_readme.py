@@ -122,6 +122,13 @@ def test_make_targets_exist(path):
         assert re.search(rf"^{''.join(target)}:", makefile, flags=re.MULTILINE), f"{name(path)}: make {''.join(target)}"
 
 
+@pytest.mark.parametrize("path", PAGES, ids=name)
+def test_tests_that_pages_name_exist(path):
+    """Such as `tests/test_readme.py::test_tests_that_pages_name_exist`."""
+    for file, test in re.findall(r"`(tests/\w+\.py)::(\w+)`", path.read_text()):
+        assert f"def {test}(" in (ROOT / file).read_text(), f"{name(path)}: {file}::{test}"
+
+
 @pytest.mark.parametrize("path", [path for path in PAGES if path.parent != ROOT or path == README], ids=name)
 def test_files_that_pages_name_exist(path):
     """Paths in code, such as `a3g/config.py` or `benchmarks/pieces.py`."""

@@ -305,7 +305,7 @@ def shapes_of(path: Path) -> dict[str, tuple[int, ...]]:
 
 
 def test_the_sentence_on_another_network_names_the_options(path: Path) -> None:
-    with pytest.raises(UserError, match="--network, --lstm, --hidden-size, --actions and --stack"):
+    with pytest.raises(UserError, match="--network, --lstm, --fc, --hidden-size, --actions and --stack"):
         check_fit(shapes_of(path), "a3c", NetworkSpec(), path)
 
 

@@ -14,6 +14,7 @@ from a3g.errors import UserError
 
 ALGORITHMS = {
     "a3c": "a3g.algorithms.a3c:A3C",
+    "a2c": "a3g.algorithms.a2c:A2C",
     "ppo": "a3g.algorithms.ppo:PPO",
     "dagger": "a3g.algorithms.dagger:Dagger",
     "imitation": "a3g.algorithms.imitation:Imitation",

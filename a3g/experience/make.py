@@ -21,7 +21,7 @@ from a3g.exploration.retries import RetryStarts
 from a3g.exploration.teacher import Teacher
 from a3g.exploration.verification import check_first_demonstrations
 from a3g.game.emulators import emulator_class, resolve_emulator
-from a3g.game.make import vector_env_parts
+from a3g.game.make import check_core, vector_env_parts
 from a3g.game.native_vector import NativeVectorEnv
 from a3g.game.stages import Stage
 from a3g.game.starts import StartSource, UniformStarts
@@ -59,8 +59,11 @@ def check_experience(config: TrainConfig, learns_from_demonstrations: bool) -> N
 
     Raises:
         UserError: if demonstrations are damaged, missing for all stages, or can't be played with these settings, if the
-            first one of a stage does not clear it, or if something needs the native engine that is not used.
+            first one of a stage does not clear it, or if something needs the native engine that is not used,
+            or a newer one.
     """
+    if resolve_emulator(config.emulator) == "native":
+        check_core(config.game_options())
     _check_retries(config)
     if config.starts == "demonstrations" or learns_from_demonstrations:
         check_first_demonstrations(config.demos_dir, _demonstrations(config, config.single_stages()))

@@ -85,8 +85,24 @@ def vector_env(
 ) -> MarioVectorEnv:
     """`make_vector_env` with ready options; `copy` and further arguments as in `MarioVectorEnv`."""
     if resolve_emulator(emulator) == "native":
+        check_core(options)
         return NativeVectorEnv(stages, num_lanes, options, seed, copy, **arguments)
     return LaneVectorEnv(stages, num_lanes, options, emulator, seed, copy, **arguments)
+
+
+def check_core(options: GameOptions) -> None:
+    """See that the native core installed here is not too old for the options.
+
+    Raises:
+        UserError: if it is.
+    """
+    import a3g_native
+
+    if options.reward not in a3g_native.REWARDS:
+        raise UserError(
+            f"The native core installed here is too old for the reward {options.reward}: build it anew by "
+            "`pip install ./native`, or choose another --emulator."
+        )
 
 
 def vector_env_parts(

@@ -38,6 +38,14 @@ EMULATOR_NAMES = ("auto", *ENGINES)
 
 REWARD_NAMES = tuple(REWARDS)
 """What a reward can be called; `a3g.game.rewards` says what they are."""
+REWARD_ALIASES = {"seed-001": "gym", "seed-002": "a3g", "seed-003": "gym-bonus", "seed-004": "gym-forward"}
+"""Other names of theirs: the programs that had them first, by their numbers on the parity page of the documentation."""
+
+
+def reward_name(name: str) -> str:
+    """The name in REWARDS of a reward that may be called by another one; an unknown name stays as it is."""
+    return REWARD_ALIASES.get(name, name)
+
 
 OBSERVATIONS = ("pictures", "map")
 """What an agent can be shown: a stack of pictures, or the map of `a3g.game.map_observation`."""
@@ -53,6 +61,8 @@ ACTION_SETS: dict[str, tuple[int, ...]] = {
     "right": (0, _R, _R | _A, _R | _B, _R | _A | _B),
     "simple": (0, _R, _R | _A, _R | _B, _R | _A | _B, _A, _L),
     "complex": (0, _R, _R | _A, _R | _B, _R | _A | _B, _A, _L, _L | _A, _L | _B, _L | _A | _B, BUTTON_DOWN, BUTTON_UP),
+    # The two of PyTorch's tutorial on double DQN: https://docs.pytorch.org/tutorials/intermediate/mario_rl_tutorial.html
+    "walk-jump": (_R, _R | _A),
 }
 
 
@@ -82,11 +92,12 @@ class GameOptions:
     """Whole game only: a life lost or a stage cleared terminates, and the next reset goes on from there."""
 
     reward: str = "a3g"
-    """Name in `a3g.game.rewards.REWARDS`."""
+    """Name in `a3g.game.rewards.REWARDS`, or another one of it in REWARD_ALIASES, which becomes that."""
     observation: str = "pictures"
     """Name in OBSERVATIONS; the fields about pictures mean nothing to the others."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "reward", reward_name(self.reward))
         if self.reward not in REWARDS:
             raise UserError(f"Unknown reward {self.reward!r:.50}: choose one of {', '.join(REWARD_NAMES)}.")
         if self.observation not in OBSERVATIONS:

@@ -164,15 +164,14 @@ class GymReward(Reward):
         self._frames.append((stride if abs(stride) <= LARGEST_STRIDE else 0) + min(self._clock - clock, 0.0))
 
     def step(self, ram: Ram, new_ground: int) -> float:
-        return self.finish()
+        return self._sum()
 
     def finish(self) -> float:
-        frames, self._frames = self._frames, []
-        return sum(max(-LARGEST_FRAME_REWARD, min(reward, LARGEST_FRAME_REWARD)) for reward in frames)
+        return self._sum()
 
     def failure(self) -> float:
         self._frames[-1] += DEATH_PENALTY
-        return self.finish()
+        return self._sum()
 
     def state_dict(self) -> dict[str, Any]:
         return {"x": self._x, "clock": self._clock}
@@ -183,6 +182,80 @@ class GymReward(Reward):
     def _look(self, ram: Ram) -> None:
         self._x, self._clock = memory.x_position(ram), memory.number(ram, memory.CLOCK_DIGITS)
 
+    def _sum(self) -> float:
+        """Of the agent step under way, which ends with this."""
+        frames, self._frames = self._frames, []
+        return sum(max(-LARGEST_FRAME_REWARD, min(reward, LARGEST_FRAME_REWARD)) for reward in frames)
 
-REWARDS: dict[str, type[Reward]] = {"a3g": A3GReward, "gym": GymReward}
+
+# The amounts of GymBonusReward.
+FINISH_BONUS = 50.0
+LOSS_PENALTY = -50.0
+
+
+class GymBonusReward(GymReward):
+    """gym-super-mario-bros' default reward, and `FINISH_BONUS` for clearing the stage, `LOSS_PENALTY` for losing the attempt.
+
+    Other than in the source, running out of time is a loss as well: there it cost nothing to stand still until then.
+    Source: https://github.com/CVHvn/Mario_A2C_A3C.
+    """
+
+    scale = 10.0
+
+    def finish(self) -> float:
+        return self._sum() + FINISH_BONUS
+
+    def failure(self) -> float:
+        return super().failure() + LOSS_PENALTY
+
+
+# The amounts of GymForwardReward.
+DIRECTION_REWARD = 1.0
+LARGEST_STEP_REWARD = 10.0
+GOAL_BONUS = 1000.0
+
+
+class GymForwardReward(GymReward):
+    """gym-super-mario-bros' default reward, and a little for the direction, much for clearing the stage.
+
+    An agent step pays `DIRECTION_REWARD` on top if it ended further right than it began, costs as much if further left,
+    and its sum is clipped to +-`LARGEST_STEP_REWARD`. Clearing the stage pays `GOAL_BONUS`, losing the attempt
+    `LOSS_PENALTY`. Other than in the source, these two are not clipped: there the flag paid no more than a step to the right.
+    Source: https://github.com/willierhart/super-mario-dqn.
+    """
+
+    scale = 10.0
+
+    def start(self, ram: Ram) -> None:
+        super().start(ram)
+        self._x_before = self._x
+
+    def step(self, ram: Ram, new_ground: int) -> float:
+        return max(-LARGEST_STEP_REWARD, min(self._sum() + self._direction(), LARGEST_STEP_REWARD))
+
+    def finish(self) -> float:
+        return self._sum() + self._direction() + GOAL_BONUS
+
+    def failure(self) -> float:
+        return super().failure() + self._direction() + LOSS_PENALTY
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "x_before": self._x_before}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(state)
+        self._x_before = state["x_before"]
+
+    def _direction(self) -> float:
+        """Of the agent step under way, which ends with this."""
+        before, self._x_before = self._x_before, self._x
+        return DIRECTION_REWARD * float((self._x > before) - (self._x < before))
+
+
+REWARDS: dict[str, type[Reward]] = {
+    "a3g": A3GReward,
+    "gym": GymReward,
+    "gym-bonus": GymBonusReward,
+    "gym-forward": GymForwardReward,
+}
 """What `GameOptions.reward` can name."""

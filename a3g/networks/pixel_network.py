@@ -1,4 +1,5 @@
-"""From stacks of pictures to a feature vector: input normalisation, an encoder, a linear layer and an optional LSTM."""
+"""From stacks of pictures to a feature vector: input normalisation, an encoder, a linear layer, an LSTM; one of the last two
+may be missing."""
 
 from __future__ import annotations
 
@@ -49,8 +50,9 @@ class PixelNetwork(nn.Module):
             features = self.encoder(torch.zeros(1, stack, height, width)).numel()
         except RuntimeError as error:
             raise UserError(f"Pictures of {height} x {width} are too small for the {spec.encoder} network.") from error
-        self.fc = nn.Linear(features, spec.hidden_size)
-        self.lstm = nn.LSTMCell(spec.hidden_size, spec.hidden_size) if spec.lstm else None
+        # Without it the LSTM begins with the encoder's features, to which the ReLU after this changes nothing.
+        self.fc: nn.Module = nn.Linear(features, spec.hidden_size) if spec.fc else nn.Identity()
+        self.lstm = nn.LSTMCell(spec.hidden_size if spec.fc else features, spec.hidden_size) if spec.lstm else None
 
     def initial_state(self, lanes: int) -> Tensor:
         """The recurrent state at an episode's start, zeros (2, lanes, hidden_size or 0)."""
@@ -129,7 +131,8 @@ class PixelNetwork(nn.Module):
                 nn.init.xavier_uniform_(module.weight)
                 assert module.bias is not None
                 nn.init.zeros_(module.bias)
-        self.fc.weight.mul_(math.sqrt(2.0))
+        if isinstance(self.fc, nn.Linear):
+            self.fc.weight.mul_(math.sqrt(2.0))
         self._initialise_heads()
         if self.lstm is not None:
             bound = 1.0 / math.sqrt(self.spec.hidden_size)
@@ -138,6 +141,12 @@ class PixelNetwork(nn.Module):
             nn.init.zeros_(self.lstm.bias_ih)
             nn.init.zeros_(self.lstm.bias_hh)
             nn.init.ones_(self.lstm.bias_ih[self.spec.hidden_size : 2 * self.spec.hidden_size])
+
+    def initialise_as_torch(self) -> None:
+        """Draw all weights anew, as PyTorch initialises each kind of layer."""
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d | nn.Linear | nn.LSTMCell):
+                module.reset_parameters()
 
     def _initialise_heads(self) -> None:
         """What subclasses do with the weights of their heads; called without gradients."""

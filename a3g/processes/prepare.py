@@ -51,6 +51,8 @@ def prepare_run(config: TrainConfig) -> Run:
         load_expert(config)
     torch.manual_seed(config.seed)
     model = algorithm.build_model(config.network_spec())
+    if config.initialisation == "torch":
+        model.initialise_as_torch()
     with contextlib.ExitStack() as on_failure:
         folder: Path | None = None
         checkpoint: Path | None = None

@@ -63,5 +63,5 @@ class SharedModel:
 
 def make_optimizer(weights: nn.Parameter, config: TrainConfig) -> SharedAdam | SharedRMSprop:
     if config.optimizer == "RMSprop":
-        return SharedRMSprop([weights], lr=config.lr)
+        return SharedRMSprop([weights], lr=config.lr, eps=config.rmsprop_eps)
     return SharedAdam([weights], lr=config.lr, eps=config.adam_eps, amsgrad=config.amsgrad)

@@ -142,5 +142,5 @@ def check_fit(shapes: Mapping[str, tuple[int, ...]], algorithm: str, network: Ne
         raise UserError(
             f"{path} holds weights of another network: {name} is {found.get(name, 'missing')} there and "
             f"{expected.get(name, 'missing')} in the {network.encoder} network asked for; "
-            "choose --network, --lstm, --hidden-size, --actions and --stack as in its training."
+            "choose --network, --lstm, --fc, --hidden-size, --actions and --stack as in its training."
         )

@@ -15,6 +15,7 @@ from a3g.errors import UserError
 from a3g.files import load_tensors, save_tensors
 from a3g.game.emulators import resolve_emulator
 from a3g.game.options import GameOptions
+from a3g.network_spec import NetworkSpec
 
 
 class WorkerState(NamedTuple):
@@ -44,12 +45,14 @@ def load_worker_state(path: Path, config: TrainConfig, worker: int, device: torc
         games = json.loads(metadata["games"])
         own_optimizer = games.pop("optimizer", None)  # where the first version kept it
         games["game"] = {**asdict(GameOptions()), **games["game"]}  # older files lack newer options: they had the defaults
+        games["network"] = {**asdict(NetworkSpec()), **games["network"]}
         if "optimizer" in metadata:
             optimizer = json.loads(metadata["optimizer"])
         else:
             optimizer = {"name": own_optimizer, "network": games["network"]}
         if optimizer.keys() != {"name", "network"}:
             raise ValueError("no readable optimizer")
+        optimizer["network"] = {**asdict(NetworkSpec()), **optimizer["network"]}
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise UserError(f"The worker's state file {path} is damaged ({error!r}).") from error
     now, optimizer_now = (json.loads(json.dumps(each)) for each in (_games(config, worker, device), _optimizer(config)))

@@ -33,6 +33,9 @@ constexpr std::size_t kUsualCheckpoints = 32;  // more than an attempt meets
 // GymReward's.
 constexpr int kLargestStride = 5, kDeathPenalty = -25, kLargestFrameReward = 15;
 
+// GymBonusReward's and GymForwardReward's.
+constexpr float kFinishBonus = 50, kLossPenalty = -50, kGoalBonus = 1000, kDirectionReward = 1, kLargestStepReward = 10;
+
 int clipped(int reward) { return std::clamp(reward, -kLargestFrameReward, kLargestFrameReward); }
 
 template <std::size_t kIndex = 0>
@@ -116,6 +119,32 @@ float GymReward::finish() { return static_cast<float>(std::exchange(earlier_, 0)
 float GymReward::failure() {
   last_ += kDeathPenalty;
   return finish();
+}
+
+// ---- gym-bonus ---------------------------------------------------------------------------------------
+
+float GymBonusReward::finish() { return GymReward::finish() + kFinishBonus; }
+
+float GymBonusReward::failure() { return GymReward::failure() + kLossPenalty; }
+
+// ---- gym-forward -------------------------------------------------------------------------------------
+
+void GymForwardReward::start(const Ram& ram) {
+  GymReward::start(ram);
+  x_before_ = x();
+}
+
+float GymForwardReward::step(const Ram&, int) {
+  return std::clamp(GymReward::finish() + direction(), -kLargestStepReward, kLargestStepReward);
+}
+
+float GymForwardReward::finish() { return GymReward::finish() + direction() + kGoalBonus; }
+
+float GymForwardReward::failure() { return GymReward::failure() + direction() + kLossPenalty; }
+
+float GymForwardReward::direction() {
+  const int before = std::exchange(x_before_, x());
+  return kDirectionReward * static_cast<float>((x() > before) - (x() < before));
 }
 
 }  // namespace a3g

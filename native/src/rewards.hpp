@@ -66,14 +66,46 @@ class GymReward {
     archive(clock_, archive.kLeast, archive.kMost);
   }
 
+ protected:
+  int x() const { return x_; }
+
  private:
   int x_ = 0, clock_ = 0;
   // Of the agent step under way: the frames before the last one, clipped, and the last one, not clipped yet.
   int earlier_ = 0, last_ = 0;
 };
 
+class GymBonusReward : public GymReward {
+ public:
+  static constexpr std::string_view kName = "gym-bonus";
+
+  float finish();
+  float failure();
+};
+
+class GymForwardReward : public GymReward {
+ public:
+  static constexpr std::string_view kName = "gym-forward";
+
+  void start(const Ram& ram);
+  float step(const Ram&, int);
+  float finish();
+  float failure();
+
+  template <typename Archive>
+  void fields(Archive& archive) {
+    GymReward::fields(archive);
+    archive(x_before_, archive.kLeast, archive.kMost);
+  }
+
+ private:
+  float direction();
+
+  int x_before_ = 0;  // where the agent step under way began
+};
+
 // Saved games hold the index of the reward: a new one comes last.
-using Reward = std::variant<A3GReward, GymReward>;
+using Reward = std::variant<A3GReward, GymReward, GymBonusReward, GymForwardReward>;
 
 // Throws std::invalid_argument if there is no reward of that name.
 Reward make_reward(std::string_view name);
