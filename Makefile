@@ -33,9 +33,13 @@ $(STAMP): requirements.txt pyproject.toml $(NATIVE)
 	$(PIP) install --quiet --no-deps --editable .
 	touch $@
 
-# Trains stage 1-1 from scratch until the tester clears it in 19 of 20 random starts.
+# Trains stage 1-1 from nothing: an expert that sees a map first, then a model that sees pictures, each until its tests clear 90% of
+# 20 random starts under 10% sticky actions.
+TRAIN := 1-1-$(shell date +%Y%m%d-%H%M%S)
+TRAIN_FLAGS := --env SuperMarioBros-1-1-v0 --until-cleared --test-episodes 20 --clear-rate 0.9
 train: $(STAMP)
-	$(BIN)/python main.py --preset quick --env SuperMarioBros-1-1-v0 --until-cleared --test-episodes 20 --clear-rate 0.95
+	$(BIN)/python main.py --preset quick-expert $(TRAIN_FLAGS) --run-name $(TRAIN)-expert
+	$(BIN)/python main.py --preset quick-student $(TRAIN_FLAGS) --run-name $(TRAIN) --expert logs/$(TRAIN)-expert
 
 # Finds ways through all 32 stages, without a network, and keeps them in trained_models/demos/.
 explore: $(STAMP)

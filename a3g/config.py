@@ -65,8 +65,9 @@ class TrainConfig:
     is mastered (needs the native engine)."""
     demos_dir: Path = Path("trained_models/demos")
     """Folder of the demonstrations, which `explore` finds."""
-    expert: Path = Path("trained_models/experts/SuperMarioBros-v0.safetensors")
-    """dagger: weights of the expert that is learned from, trained with --observation map."""
+    expert: Path = Path("trained_models/experts")
+    """dagger: the expert that is learned from, trained with --observation map: a weights file, a run's folder, or a folder with
+    a file named after --env or SuperMarioBros-v0."""
     retry_share: float = 0.0
     """Chance that an episode begins 8 to 48 agent steps before the death of its lane's last one (needs the native engine)."""
     stage_sampling: Literal["uniform", "adaptive"] = "uniform"

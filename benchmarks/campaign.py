@@ -43,7 +43,7 @@ class Options:
     """Then train the model for so many minutes from now; 0 until stopped."""
     folder: Path = Path("trained_models/campaign")
     """Where the model's newest weights and its history are kept."""
-    expert_folder: Path = TrainConfig().expert.parent
+    expert_folder: Path = TrainConfig().expert
     """Where the expert's are."""
     log_dir: Path = Path("logs")
     """Folder of the runs' folders."""

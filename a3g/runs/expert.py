@@ -12,7 +12,8 @@ from a3g.config import TrainConfig
 from a3g.errors import UserError
 from a3g.experience.expert_collector import Expert
 from a3g.game.emulators import resolve_emulator
-from a3g.runs.playable import find_weights
+from a3g.game.stages import WHOLE_GAME
+from a3g.runs.playable import default_weights_path, find_weights
 
 # The expert's probabilities to this power are what is learned: what it wants most stands out more.
 _SHARPNESS = 2.0
@@ -26,7 +27,8 @@ def load_expert(config: TrainConfig) -> Expert:
     """
     if resolve_emulator(config.emulator) != "native":
         raise UserError("An expert reads the RAM of the native engine: choose --emulator native.")
-    path, weights = find_weights(config.expert)
+    found = default_weights_path(config.expert, (config.env, WHOLE_GAME))
+    path, weights = find_weights(found if found.is_file() else config.expert)
     if weights.game.observation != "map":
         raise UserError(f"{path} is no expert: it was not trained with --observation map.")
     for name in ("actions", "skip_rate"):
