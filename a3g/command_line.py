@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import tyro
 
+from a3g.algorithm_options import options_class
 from a3g.config import EvalConfig, TrainConfig
 from a3g.errors import UserError
 from a3g.explore_config import ExploreConfig
@@ -44,7 +45,10 @@ def parse_train(arguments: Sequence[str] | None = None, defaults: TrainConfig | 
         defaults = (defaults or TrainConfig()).with_values(PRESETS[preset][1])
     algorithm = _value_of(arguments, "--algorithm") or _value_of(arguments, "--loss")
     if algorithm:  # decides which options there are
-        defaults = (defaults or TrainConfig()).with_values({"algorithm": algorithm})
+        defaults = defaults or TrainConfig()
+        kind = options_class(algorithm)
+        general = {} if isinstance(defaults.options, kind) else kind.general
+        defaults = defaults.with_values({**general, "algorithm": algorithm})
     presets = "\n".join(f"  {name}: {text}" for name, (text, _) in PRESETS.items())
     description = (
         f"{TrainConfig.__doc__}\n\n{EXIT_CODES}\n\n{EXPLORING}\n\n--preset NAME sets the defaults of the others:\n{presets}"

@@ -16,6 +16,8 @@ ALGORITHMS = {
     "a3c": "a3g.algorithms.a3c:A3C",
     "ppo": "a3g.algorithms.ppo:PPO",
     "imitation": "a3g.algorithms.imitation:Imitation",
+    "dqn": "a3g.algorithms.dqn:DQN",
+    "dueling-dqn": "a3g.algorithms.dqn:DuelingDQN",
 }
 
 
