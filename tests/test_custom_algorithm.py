@@ -46,7 +46,7 @@ def test_a_users_own_is_found_by_module_and_class() -> None:
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("sarsa", "Unknown algorithm 'sarsa': choose one of a3c, ppo, imitation, or module:Class"),
+        ("sarsa", f"Unknown algorithm 'sarsa': choose one of {', '.join(ALGORITHMS)}, or module:Class"),
         ("", "Unknown algorithm ''"),
         ("tests.reinforce:", "Unknown algorithm 'tests.reinforce:'"),
         ("no_such_module:Class", "Can't import 'no_such_module:Class': No module named 'no_such_module'"),
@@ -69,7 +69,7 @@ def test_the_option_takes_a_name_or_a_class(name: str) -> None:
     assert parse_train(["--algorithm", NAME]).algorithm == parse_train(["--loss", NAME]).algorithm == NAME
     if name:
         with pytest.raises(
-            UserError, match=re.escape(f"Unknown algorithm {name!r}: choose one of a3c, ppo, imitation, or module:Class")
+            UserError, match=re.escape(f"Unknown algorithm {name!r}: choose one of {', '.join(ALGORITHMS)}, or module:Class")
         ):
             parse_train(["--algorithm", name])
 
