@@ -89,7 +89,7 @@ def main() -> None:
     medians = {name: median(each["agent_steps_per_second"] for each in found) for name, found in turns.items()}
     figures: dict[str, Any] = {"machine": machine(), "agent_steps_per_second": medians, "turns": turns}
     if STABLE_BASELINES3 in medians:
-        figures["ratios"] = {name: rate / medians[STABLE_BASELINES3] for name, rate in medians.items()}
+        figures["ratios"] = {name: medians[name] / medians[STABLE_BASELINES3] for name in OURS}
         for name, ratio in figures["ratios"].items():
             print(f"{name} over {STABLE_BASELINES3}: {ratio:.1f}")
     print(figures["machine"])
