@@ -35,6 +35,7 @@ _DTYPES = {
     "BOOL": torch.bool,
 }
 _DTYPE_NAMES = {dtype: name for name, dtype in _DTYPES.items()}
+_COPIED_BYTES = 1 << 24
 _REMAINS = re.compile(r"\..+\.(\d+)\.tmp")
 
 Shapes = dict[str, tuple[int, ...]]
@@ -153,6 +154,16 @@ def write_atomically(path: Path, data: bytes) -> None:
         OSError: if it can't be written; the temporary file is removed.
     """
     _write_pieces(path, (data,))
+
+
+def copy_atomically(source: Path, path: Path) -> None:
+    """As `write_atomically`, with another file's content, which may be larger than the memory.
+
+    Raises:
+        OSError: as `write_atomically`, or if there is no such file.
+    """
+    with source.open("rb") as file:
+        _write_pieces(path, iter(lambda: file.read(_COPIED_BYTES), b""))
 
 
 def _write_pieces(path: Path, pieces: Iterable[Buffer]) -> None:

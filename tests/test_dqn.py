@@ -164,11 +164,12 @@ def test_dueling_values_are_those_of_the_paper() -> None:
     """Wang et al. 2016, equation 9."""
     torch.manual_seed(0)
     network = DuelingQNetwork(NetworkSpec("conv4", (4, 80, 80), 5, 16, lstm=False))
+    network.requires_grad_(False)
     observations = torch.randint(0, 256, (7, 4, 80, 80), dtype=torch.uint8)
     features = torch.relu(network.fc(network.encode(observations[None])[0]))
     for i, row in enumerate(network(observations)):
         advantages = network.head(features[i]).tolist()
-        state = network.value(features[i]).item()
+        state = float(network.value(features[i]))
         for action in range(5):
             assert float(row[action]) == pytest.approx(state + advantages[action] - sum(advantages) / 5, abs=1e-5)
 
@@ -203,6 +204,16 @@ def test_the_target_network_follows_as_often_and_as_far_as_it_shall(tau: float) 
             online = agent.flat.parameters.clone()
             updates += 1
     assert updates > 6
+
+
+def test_the_target_network_does_not_follow_a_damaged_one() -> None:
+    """Shared weights that were damaged are restored; updates towards a target that is no number would all be left out."""
+    agent = learner(settings())
+    agent.begin_rollout(0)
+    before = agent._target.clone()
+    agent.flat.parameters[5] = math.nan
+    agent._move_target(1.0)
+    assert torch.equal(agent._target, before)
 
 
 def test_the_original_schedules() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from a3g.experience.replay_memory import bytes_per_step
 from a3g.experience.replay_sampling import SMALLEST_ERROR, PrioritizedSampler, UniformSampler
 from a3g.experience.rollout import Rollout
 from a3g.experience.sum_tree import SumTree
+from tests.running import ROOT
 
 LANES, STACK, SIZE = 3, 4, 6
 GAMMA = 0.9
@@ -276,6 +279,35 @@ def test_a_state_is_no_copy() -> None:
     """It would take as much memory again."""
     _, buffer = filled()
     assert buffer.state_dict()["pictures"].data_ptr() == buffer._columns["pictures"].data_ptr()
+
+
+WRITE_AND_READ = """
+import resource, sys
+from pathlib import Path
+import torch
+from a3g.experience.replay_buffer import ReplayBuffer
+from a3g.files import load_tensors, save_tensors
+
+buffer, other = (ReplayBuffer(20_000, 4, (4, 80, 80), 1, 0.9) for _ in range(2))
+for each in (buffer, other):
+    each.state_dict()["actions"].fill_(3)
+    each._columns["pictures"].fill_(7)
+buffer.time = buffer.slots
+path = Path(sys.argv[1]) / "replay.safetensors"
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+save_tensors(path, buffer.state_dict(), {})
+state, _ = load_tensors(path, "replay", memory=other.memory)
+other.load_state_dict(state)
+assert other.filled == 20_000
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+def test_saving_and_loading_take_no_memory_beside_the_replays(tmp_path: Path) -> None:
+    """128 MB each: kilobytes more than both at the highest point, in a process of its own."""
+    command = [sys.executable, "-c", WRITE_AND_READ, str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+    assert int(done.stdout) < 16_000
 
 
 @pytest.mark.parametrize("slots", [15, 30])

@@ -172,7 +172,12 @@ class DQN(Algorithm):
         return {**metrics, "epsilon": self.epsilon, "replay_fill": fill, "learning_rate": self.learning_rate}
 
     def _move_target(self, tau: float) -> None:
-        """Let the target network go a share `tau` of the way to the network; 1 copies it."""
+        """Let the target network go a share `tau` of the way to the network; 1 copies it.
+
+        Not to one that is damaged: that will be restored, and the target network would spoil every update until its next move.
+        """
+        if not bool(self.flat.parameters.sum().isfinite()):
+            return
         self._target.lerp_(self.flat.parameters, tau) if tau < 1.0 else self._target.copy_(self.flat.parameters)
         self.target.input_mean.copy_(self.model.input_mean)
         self.target.input_variance.copy_(self.model.input_variance)

@@ -15,7 +15,7 @@ import setproctitle
 import torch
 
 from a3g.config import TrainConfig
-from a3g.files import remove_remains, write_atomically
+from a3g.files import copy_atomically, remove_remains
 from a3g.processes.counters import Count
 from a3g.processes.divergence import DivergenceMonitor
 from a3g.processes.fork_server import ONE_THREAD, fork_server_is_starting, process_context, start_process
@@ -166,7 +166,7 @@ class _Launcher:
         for number, child in enumerate(self._workers):
             if child.restarts == 0 and not child.monitor.has_beaten:
                 with contextlib.suppress(OSError):  # the worker begins new games then, and says so
-                    write_atomically(leaving_path(run.folder, number), worker_path(run.resumed_from, number).read_bytes())
+                    copy_atomically(worker_path(run.resumed_from, number), leaving_path(run.folder, number))
 
     def _status(self) -> RunStatus:
         return read_status(self.run_, self._saver.status(), self._last_trouble)
