@@ -18,6 +18,7 @@ from a3g.algorithms.dqn import DQN, dqn_targets
 from a3g.command_line import parse_train
 from a3g.config import TrainConfig
 from a3g.errors import UserError
+from a3g.experience.replay_memory import bytes_per_step
 from a3g.experience.replay_sampling import PrioritizedSampler
 from a3g.experience.rollout import Rollout
 from a3g.network_spec import NetworkSpec
@@ -371,6 +372,13 @@ def test_the_algorithm_brings_what_it_needs() -> None:
     assert parse_train(["--preset", "ddqn", "--algorithm", "dueling-dqn"]).options == parse_train(["--preset", "ddqn"]).options
 
 
+def test_the_help_says_what_an_agent_step_takes(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse_train(["--algorithm", "dqn", "--help"])
+    game = TrainConfig().game_options()
+    assert f"{bytes_per_step(game.height, game.width):,} bytes" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("preset", ["ddqn", "dqn-per"])
 def test_the_presets_are_the_originals_methods(preset: str) -> None:
     config = TrainConfig().with_values(PRESETS[preset][1])
@@ -436,3 +444,10 @@ def test_several_workers_train_are_tested_saved_resumed_and_played(tmp_path: Pat
     assert re.fullmatch(
         r"main.py: The checkpoint \S+ is of --algorithm dueling-dqn, and --algorithm a3c trains another .*\.\n", err
     )
+
+
+def test_a_replay_too_large_is_one_sentence_and_exit_code_2(tmp_path: Path, start: Start) -> None:
+    command = [*arguments(tmp_path, *DQN_ARGUMENTS), "--replay-size", "9999999999"]
+    _, err = start(command).finish(2)
+    assert re.fullmatch(r"main.py: The run needs [\d,.]+ GB of memory at the least .* a smaller --replay-size, .*\.\n", err)
+    assert not (tmp_path / "logs").exists()
