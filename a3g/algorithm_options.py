@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import importlib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar, Literal
 
 import tyro
 
 from a3g.errors import UserError
-from a3g.ranges import require
+from a3g.ranges import LARGEST_STACK, require
 
 
 @dataclass(frozen=True)
 class AlgorithmOptions:
     """What the options of every algorithm are derived from. Each field is a flag, its docstring the flag's help."""
+
+    general: ClassVar[Mapping[str, Any]] = {}
+    """Values of the options of all algorithms that hold with `--algorithm` unless they are given too."""
 
     def check(self, lanes: int, lstm: bool) -> None:
         """See that the options make sense for workers with so many lanes and such a network; numbers are in their ranges.
@@ -93,12 +97,76 @@ class DaggerOptions(ImitationOptions):
         require(not lstm, "algorithm", "dagger", "an algorithm that knows LSTMs, or add --no-lstm")
 
 
+@dataclass(frozen=True)
+class DQNOptions(AlgorithmOptions):
+    """Of `a3g.algorithms.dqn`. Updates are counted for each worker by itself, agent steps for the whole run."""
+
+    general = {"lstm": False}
+
+    double: bool = True
+    """dqn: let the network choose the next action and the target network value it (double DQN)."""
+    n_step: int = 1
+    """dqn: rewards that a target adds up before the value of what follows."""
+    replay_size: int = 100_000
+    """dqn: agent steps in each worker's replay. One takes 6,407 bytes (its picture of 80 x 80, kept once, and 7 more), with
+    priorities up to 32 more; 100,000 are 641 MB per worker, and as much in each of its --keep-checkpoints."""
+    replay_storage: Literal["auto", "memory", "disk"] = "auto"
+    """dqn: where the pictures of a replay are; disk: in a file in --log-dir, mapped into memory; auto: on the disk if all
+    workers' replays together are more than half of this machine's memory."""
+    save_replay: bool = True
+    """dqn: write replays into checkpoints; without, a resumed run fills them again before it learns."""
+    learning_starts: int = 10_000
+    """dqn: agent steps in a worker's replay before it learns."""
+    batch_size: int = 32
+    """dqn: agent steps drawn for an update."""
+    update_interval: int = 4
+    """dqn: agent steps of a worker for each of its updates."""
+    target_interval: int = 1_000
+    """dqn: updates of a worker from one change of its target network to the next."""
+    target_tau: float = 1.0
+    """dqn: how far the target network then goes to the network; 1: it becomes its copy."""
+    priority_alpha: float = 0.0
+    """dqn: exponent of the priorities with which the replay is drawn from; 0: all agent steps alike."""
+    priority_beta: float = 0.4
+    """dqn: exponent of the importance weights that make up for the priorities, at first."""
+    priority_beta_steps: int = 1_000_000
+    """dqn: agent steps over which --priority-beta goes to 1; 0: it stays."""
+    epsilon_start: float = 1.0
+    """dqn: chance of a random action, at first."""
+    epsilon_end: float = 0.1
+    """dqn: chance of a random action after --epsilon-steps."""
+    epsilon_steps: int = 100_000
+    """dqn: agent steps over which the chance of a random action goes down."""
+    epsilon_decay: Literal["linear", "exponential"] = "linear"
+    """dqn: how it goes down; exponential: by the same factor in every agent step."""
+    epsilon_spread: float = 0.0
+    """dqn: lane i of a worker's n lanes takes epsilon to the power of 1 + spread * i / (n - 1) (Ape-X: 7); 0: all the same."""
+    lr_decay: float = 1.0
+    """dqn: factor of the learning rate after each --lr-decay-steps."""
+    lr_decay_steps: int = 1_000
+    """dqn: agent steps from one change of the learning rate to the next."""
+
+    def check(self, lanes: int, lstm: bool) -> None:
+        if lstm:
+            raise UserError("A DQN has no LSTM here: add --no-lstm.")
+        least = lanes * (self.n_step + LARGEST_STACK)
+        require(self.replay_size >= least, "replay_size", self.replay_size, f"at least {least} with {lanes} lanes")
+        most = self.replay_size - lanes
+        require(self.learning_starts <= most, "learning_starts", self.learning_starts, f"at most {most}, so that it is reached")
+        start = self.epsilon_start
+        require(self.epsilon_end <= start, "epsilon_end", self.epsilon_end, f"at most --epsilon-start ({start:g})")
+        fits = self.epsilon_end > 0 or self.epsilon_decay == "linear"
+        require(fits, "epsilon_end", self.epsilon_end, "more than 0 with --epsilon-decay exponential")
+
+
 OPTIONS: dict[str, type[AlgorithmOptions]] = {
     "a3c": A3COptions,
     "a2c": A3COptions,
     "ppo": PPOOptions,
     "imitation": ImitationOptions,
     "dagger": DaggerOptions,
+    "dqn": DQNOptions,
+    "dueling-dqn": DQNOptions,
 }
 """By the algorithms' names."""
 

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import tyro
 
+from a3g.algorithm_options import options_class
 from a3g.config import TrainConfig
 from a3g.errors import UserError
 from a3g.eval_config import EvalConfig
@@ -61,7 +62,10 @@ def parse_train(arguments: Sequence[str] | None = None, defaults: TrainConfig | 
         defaults = defaults.with_values(preset_values(preset, env))
     algorithm = _value_of(arguments, "--algorithm") or _value_of(arguments, "--loss")
     if algorithm:  # decides which options there are
-        defaults = (defaults or TrainConfig()).with_values({"algorithm": algorithm})
+        defaults = defaults or TrainConfig()
+        kind = options_class(algorithm)
+        general = {} if isinstance(defaults.options, kind) else kind.general
+        defaults = defaults.with_values({**general, "algorithm": algorithm})
     width = max(map(len, PRESETS)) + 1
     presets = "\n".join(f"  {name + ':':<{width}} {text}" for name, (text, _) in PRESETS.items())
     description = (

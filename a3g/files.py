@@ -9,14 +9,12 @@ import math
 import os
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import psutil
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load, save
 from torch import Tensor
 
 from a3g.errors import UserError
@@ -25,10 +23,37 @@ FORMAT_VERSION = 1
 # The largest network here takes 15 MB, a checkpoint with its optimizer's state 80; what is a hundred times that is none.
 MAX_FILE_BYTES = 8 << 30
 MAX_HEADER_BYTES = 1 << 20
-_DTYPE_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "U8": 1, "BOOL": 1}
+# By their names in safetensors files.
+_DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
+_DTYPE_NAMES = {dtype: name for name, dtype in _DTYPES.items()}
+_COPIED_BYTES = 1 << 24
 _REMAINS = re.compile(r"\..+\.(\d+)\.tmp")
 
 Shapes = dict[str, tuple[int, ...]]
+Buffer = bytes | bytearray | memoryview
+Memory = Callable[[str, torch.dtype, tuple[int, ...]], Tensor | None]
+"""Gives the memory that a tensor of this name, type and shape is to be read into, contiguous; None: new memory."""
+
+
+class _Entry(NamedTuple):
+    """A tensor as a file declares it."""
+
+    name: str
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+
+    @property
+    def bytes(self) -> int:
+        return math.prod(self.shape) * self.dtype.itemsize
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> int:
@@ -40,15 +65,30 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, 
     Raises:
         OSError: if it can't be written; a file that was there stays as it was, and no half-written one is left.
     """
-    tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    tensors = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
     described = {**metadata, "format_version": str(FORMAT_VERSION)}
-    data = save(tensors, {**described, "checksum": _checksum(tensors, described)})
-    write_atomically(path, data)
-    return len(data)
+    header: dict[str, Any] = {"__metadata__": {**described, "checksum": _checksum(tensors, described)}}
+    # The widest elements first, so that all are aligned.
+    order = sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))
+    end = 0
+    for name in order:
+        tensor = tensors[name]
+        begin, end = end, end + tensor.nbytes
+        header[name] = {"dtype": _DTYPE_NAMES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [begin, end]}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    # Piece by piece from where the tensors lie: a replay may take most of the memory that there is.
+    pieces = (len(text).to_bytes(8, "little"), text, *(_bytes_of(tensors[name]) for name in order))
+    _write_pieces(path, pieces)
+    return 8 + len(text) + end
 
 
 def load_tensors(
-    path: Path, what: str, check: Callable[[Shapes, dict[str, str]], None] = lambda shapes, metadata: None
+    path: Path,
+    what: str,
+    check: Callable[[Shapes, dict[str, str]], None] = lambda shapes, metadata: None,
+    memory: Memory = lambda name, dtype, shape: None,
+    max_bytes: int = MAX_FILE_BYTES,
 ) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Read what `save_tensors` wrote. No more memory is taken than the file has bytes, and none before it is checked.
 
@@ -57,6 +97,8 @@ def load_tensors(
         what: what it should be, for the error's sentence.
         check: called with the names, shapes and texts that the file declares before its tensors are read; raises if
             they are not what is wanted.
+        memory: where tensors are to be read to; what it gives is changed even if the file turns out to be damaged.
+        max_bytes: a larger file is taken for damaged.
 
     Raises:
         UserError: if it is missing, unreadable, damaged, or from a newer version.
@@ -68,15 +110,21 @@ def load_tensors(
             size = os.fstat(file.fileno()).st_size
             head = file.read(8)
             header_bytes = int.from_bytes(head, "little")
-            if size > MAX_FILE_BYTES or header_bytes > min(MAX_HEADER_BYTES, size - 8):
+            if size > max_bytes or header_bytes > min(MAX_HEADER_BYTES, size - 8):
                 raise ValueError("its sizes make no sense")
             header = file.read(header_bytes)
-            shapes, metadata = _read_header(header, size - 8 - header_bytes)
+            entries, metadata = _read_header(header, size - 8 - header_bytes)
             _check_version(metadata, path, what)
+            shapes = {entry.name: entry.shape for entry in entries}
             check(shapes, {key: value for key, value in metadata.items() if key != "checksum"})
             # Read, not mapped: a file that shrinks meanwhile is an error then, and not the end of the process.
-            tensors = load(head + header + file.read(size))
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            tensors = {}
+            for entry in entries:
+                tensor = memory(*entry)
+                tensors[entry.name] = tensor = torch.empty(entry.shape, dtype=entry.dtype) if tensor is None else tensor
+                if file.readinto(_bytes_of(tensor)) != entry.bytes:
+                    raise ValueError("it ends too soon")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"The {what} file {path} is damaged or is none ({_one_line(error)}).") from error
     checksum = metadata.pop("checksum")
     if checksum != _checksum(tensors, metadata):
@@ -105,11 +153,27 @@ def write_atomically(path: Path, data: bytes) -> None:
     Raises:
         OSError: if it can't be written; the temporary file is removed.
     """
+    _write_pieces(path, (data,))
+
+
+def copy_atomically(source: Path, path: Path) -> None:
+    """As `write_atomically`, with another file's content, which may be larger than the memory.
+
+    Raises:
+        OSError: as `write_atomically`, or if there is no such file.
+    """
+    with source.open("rb") as file:
+        _write_pieces(path, iter(lambda: file.read(_COPIED_BYTES), b""))
+
+
+def _write_pieces(path: Path, pieces: Iterable[Buffer]) -> None:
+    """As `write_atomically`, with the content in pieces."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
-            file.write(data)
+            for piece in pieces:
+                file.write(piece)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -196,8 +260,9 @@ def remove_remains(folder: Path, older_than_seconds: float = 0.0) -> None:
             continue  # somebody else was faster, or it can't be: no harm
 
 
-def _read_header(header: bytes, data_bytes: int) -> tuple[Shapes, dict[str, str]]:
-    """
+def _read_header(header: bytes, data_bytes: int) -> tuple[list[_Entry], dict[str, str]]:
+    """The tensors in the order in which they lie in the file, and the texts.
+
     Raises:
         ValueError and its kin: if the header is none, or declares anything else than the data behind it.
     """
@@ -205,17 +270,19 @@ def _read_header(header: bytes, data_bytes: int) -> tuple[Shapes, dict[str, str]
     metadata = content.pop("__metadata__", {})
     if not all(isinstance(text, str) for text in (*metadata.keys(), *metadata.values())):
         raise ValueError("its description is not made of texts")
-    shapes: Shapes = {}
+    entries = []
     declared = 0
-    for name, entry in content.items():
+    for name, entry in sorted(content.items(), key=lambda item: tuple(item[1]["data_offsets"])):
         shape = tuple(entry["shape"])
         if not all(type(length) is int and length >= 0 for length in shape):
             raise ValueError(f"the shape of {name} makes no sense")
-        shapes[name] = shape
-        declared += math.prod(shape) * _DTYPE_BYTES[entry["dtype"]]
+        entries.append(_Entry(name, _DTYPES[entry["dtype"]], shape))
+        begin, declared = declared, declared + entries[-1].bytes
+        if entry["data_offsets"] != [begin, declared]:
+            raise ValueError(f"the place of {name} makes no sense")
     if declared != data_bytes:
         raise ValueError(f"it declares {declared} bytes of tensors and has {data_bytes}")
-    return shapes, metadata
+    return entries, metadata
 
 
 def _check_version(metadata: Mapping[str, str], path: Path, what: str) -> None:
@@ -238,7 +305,13 @@ def _checksum(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str
     for name in sorted(tensors):
         tensor = tensors[name]
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        if tensor.numel():  # torch cannot view an empty tensor of wide elements as bytes
-            data: Any = tensor.reshape(-1).view(torch.uint8).numpy()
-            digest.update(data)
+        digest.update(_bytes_of(tensor))
     return digest.hexdigest()
+
+
+def _bytes_of(tensor: Tensor) -> bytearray | memoryview:
+    """The memory of a contiguous tensor."""
+    if not tensor.numel():  # torch cannot view an empty tensor of wide elements as bytes
+        return bytearray()
+    data: Any = tensor.reshape(-1).view(torch.uint8).numpy()
+    return memoryview(data)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 # In bytes; no file system here takes a longer one.
 LONGEST_NAME = 255
+LARGEST_STACK = 64
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ _POSITIVE_SECONDS = Range(0, _DAYS, above_low=True)
 RANGES: dict[str, Range] = {
     # -- what to play
     "skip_rate": Range(1, 1_000),
-    "stack": Range(1, 64),
+    "stack": Range(1, LARGEST_STACK),
     "noop_max": Range(0, 3_600),  # a minute; the game's clock would end an episode after at most four
     "sticky_actions": _CHANCE,
     "sticky_actions_max": _CHANCE,
@@ -81,6 +82,22 @@ RANGES: dict[str, Range] = {
     "clip": Range(0, 1_000, above_low=True),
     "taught_steps": Range(0, 100_000),
     "learn_share": Range(0, 1, above_low=True, words="more than 0 and at most 1"),
+    "n_step": Range(1, 1_000),
+    "replay_size": Range(1, 10**10),
+    "learning_starts": Range(1, 10**10),
+    "batch_size": Range(1, 65_536),
+    "update_interval": Range(1, 10**6),
+    "target_interval": Range(1, 10**9),
+    "target_tau": Range(0, 1, above_low=True, words="more than 0 and at most 1"),
+    "priority_alpha": _SHARE,
+    "priority_beta": _SHARE,
+    "priority_beta_steps": Range(0, 10**12),
+    "epsilon_start": _SHARE,
+    "epsilon_end": _SHARE,
+    "epsilon_steps": Range(1, 10**12),
+    "epsilon_spread": Range(0, 100),
+    "lr_decay": Range(0, 1, above_low=True, words="more than 0 and at most 1"),
+    "lr_decay_steps": Range(1, 10**12),
     # -- testing
     "test_episodes": Range(1, 10_000),
     "clear_rate": Range(0, 1, above_low=True, words="more than 0 and at most 1"),

@@ -1,8 +1,8 @@
-"""Stable-Baselines3's A2C and PPO on gym-super-mario-bros, the way their users run them; for comparison only.
+"""Stable-Baselines3's A2C, PPO and DQN on gym-super-mario-bros, the way their users run them; for comparison only.
 
 Needs `pip install -r benchmarks/requirements.txt`. Eight games in processes of their own on nes-py, the usual wrappers (an
 action held for four frames and the last two shown as their maximum, 84 x 84 grey, stack of four), CnnPolicy. A2C's settings
-are the library's defaults for Atari (5 steps per rollout, RMSprop), PPO's are those of RL Baselines3 Zoo for Atari. The
+are the library's defaults for Atari (5 steps per rollout, RMSprop), PPO's and DQN's those of RL Baselines3 Zoo for Atari. The
 reward is the game package's own.
 
     python benchmarks/sb3.py --algorithm a2c --seconds 60
@@ -37,6 +37,17 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "clip_range": 0.1,
         "vf_coef": 0.5,
         "ent_coef": 0.01,
+    },
+    # RL Baselines3 Zoo's for Atari: an update for every four agent steps, which are two for a step of eight games.
+    "dqn": {
+        "learning_rate": 1e-4,
+        "buffer_size": 100_000,
+        "learning_starts": 1_000,
+        "batch_size": 32,
+        "train_freq": 1,
+        "gradient_steps": 2,
+        "target_update_interval": 1_000,
+        "exploration_fraction": 0.1,
     },
 }
 
@@ -97,13 +108,13 @@ def reason_against() -> str:
 
 def make_model(algorithm: str, stage: str, seed: int) -> Any:
     """A Stable-Baselines3 model on eight games."""
-    from stable_baselines3 import A2C, PPO
+    from stable_baselines3 import A2C, DQN, PPO
     from stable_baselines3.common.env_util import make_vec_env
     from stable_baselines3.common.vec_env import SubprocVecEnv, VecFrameStack
 
     world, number = map(int, stage.split("-"))
     games = make_vec_env(MarioForSb3, GAMES, seed, env_kwargs={"world": world, "stage": number}, vec_env_cls=SubprocVecEnv)
-    kind = {"a2c": A2C, "ppo": PPO}[algorithm]
+    kind = {"a2c": A2C, "ppo": PPO, "dqn": DQN}[algorithm]
     return kind("CnnPolicy", VecFrameStack(games, 4), seed=seed, device="auto", **SETTINGS[algorithm])
 
 
@@ -129,7 +140,7 @@ def clear_rate(model: Any, stage: str, episodes: int, seed: int) -> float:
 class Options:
     """Measure how fast Stable-Baselines3 trains."""
 
-    algorithm: Literal["a2c", "ppo"] = "a2c"
+    algorithm: Literal["a2c", "ppo", "dqn"] = "a2c"
     stage: str = "1-1"
     seconds: float = 60.0
     """How long, learning included."""
@@ -137,7 +148,7 @@ class Options:
 
 
 def measure(options: Options) -> float:
-    """Agent steps per second, from the end of the first rollout and update on."""
+    """Agent steps per second, from the end of the first rollout and update on, learning included."""
     from stable_baselines3.common.callbacks import BaseCallback
 
     class Stopwatch(BaseCallback):
@@ -148,6 +159,8 @@ def measure(options: Options) -> float:
             self.rollouts, self.began, self.first_steps, self.rate = 0, 0.0, 0, 0.0
 
         def _on_rollout_start(self) -> None:
+            if self.num_timesteps < SETTINGS[options.algorithm].get("learning_starts", 0):
+                return
             self.rollouts += 1
             if self.rollouts == 2:
                 self.began, self.first_steps = time.perf_counter(), self.num_timesteps

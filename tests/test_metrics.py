@@ -49,6 +49,7 @@ def test_curves_keep_their_names_and_units() -> None:
     names = {
         "mean_return": "train/mean_return",
         "mean_length": "train/mean_length",
+        **{name: f"learn/{name}" for name in ("epsilon", "q_value", "td_error", "td_loss", "replay_fill")},
         "policy_loss": "learn/policy_loss",
         "value_loss": "learn/value_loss",
         "entropy": "learn/entropy",

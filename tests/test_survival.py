@@ -811,10 +811,16 @@ def test_a_hung_worker_does_not_keep_a_stopping_run(tmp_path: Path, start: Start
     assert load_progress(newest_good(folder, print)).agent_steps == summary_of(folder)["agent_steps"] > 0
 
 
-def test_one_worker_killed_and_stopped_and_resumed_is_one_never_stopped(tmp_path: Path, start: Start) -> None:
+DQN = ("--algorithm", "dqn", "--no-lstm", "--replay-size", "400", "--learning-starts", "32", "--update-interval", "8")
+
+
+@pytest.mark.parametrize("algorithm", [(), (*DQN, "--priority-alpha", "0.6")], ids=["a3c", "dqn, with its replay"])
+def test_one_worker_killed_and_stopped_and_resumed_is_one_never_stopped(
+    tmp_path: Path, start: Start, algorithm: tuple[str, ...]
+) -> None:
     """With all its processes: killed between two checkpoints, gone on, stopped, gone on, it comes to the same bits."""
     folder = tmp_path / "logs" / "parts"
-    alone = ["--workers", "1", "--lanes", "2", "--num-steps", "4", "--checkpoint-interval", "0.3"]
+    alone = ["--workers", "1", "--lanes", "2", "--num-steps", "4", "--checkpoint-interval", "0.3", *algorithm]
     command = [*arguments(tmp_path, "--run-name", "parts", "--resume", "auto"), *alone]
     killed = start(command)
     killed.wait_for(lambda: len(checkpoints_in(folder)) == 3 and load_progress(newest_checkpoint(folder)).updates > 3)

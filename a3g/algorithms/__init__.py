@@ -18,6 +18,8 @@ ALGORITHMS = {
     "ppo": "a3g.algorithms.ppo:PPO",
     "dagger": "a3g.algorithms.dagger:Dagger",
     "imitation": "a3g.algorithms.imitation:Imitation",
+    "dqn": "a3g.algorithms.dqn:DQN",
+    "dueling-dqn": "a3g.algorithms.dqn:DuelingDQN",
 }
 
 

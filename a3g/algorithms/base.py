@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
@@ -21,6 +22,17 @@ from a3g.experience.rollout import Rollout, Step
 from a3g.network_spec import NetworkSpec
 from a3g.networks.flat_parameters import FlatParameters
 from a3g.networks.pixel_network import PixelNetwork
+
+
+@dataclass(frozen=True)
+class ReplaySize:
+    """What a worker's replay buffer takes, in bytes."""
+
+    memory: int = 0
+    disk: int = 0
+    """In a file that is mapped into memory."""
+    checkpoint: int = 0
+    """In each checkpoint."""
 
 
 class Algorithm(ABC):
@@ -70,6 +82,23 @@ class Algorithm(ABC):
         """The arithmetic in which networks compute here; the weights must not change inside."""
         return fresh_autocast(self.device, self.precision)
 
+    @classmethod
+    def replay_size(cls, config: TrainConfig) -> ReplaySize:
+        """What each worker's replay buffer takes at its fullest; most algorithms have none."""
+        return ReplaySize()
+
+    @property
+    def learning_rate(self) -> float:
+        """Of the next update."""
+        return self.config.lr
+
+    def begin_rollout(self, agent_steps: int) -> None:  # noqa: B027 (most algorithms have no schedules)
+        """A rollout is about to be collected, with the newest parameters.
+
+        Args:
+            agent_steps: of the whole run so far, which schedules go by.
+        """
+
     def initial_state(self, lanes: int) -> Tensor:
         """The recurrent state at an episode's start, (2, lanes, hidden)."""
         state: Tensor = self.model.initial_state(lanes)
@@ -105,8 +134,15 @@ class Algorithm(ABC):
         """
 
     def state_dict(self) -> dict[str, Tensor]:
-        """What the worker's next updates depend on, beside parameters, as copies: a replay buffer, schedules."""
+        """What the worker's next updates depend on, beside parameters: a replay buffer, a target network.
+
+        It is written to a file before the next rollout is collected. So what is large need not be copied.
+        """
         return {}
+
+    def memory(self, name: str, dtype: torch.dtype, shape: tuple[int, ...]) -> Tensor | None:
+        """Where a tensor of a saved state is to be read to, if it is too large to be held twice; None: anywhere."""
+        return None
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:  # noqa: B027 (most algorithms have nothing to load)
         """Go on from what `state_dict` gave.

@@ -15,17 +15,18 @@ import setproctitle
 import torch
 
 from a3g.config import TrainConfig
-from a3g.files import remove_remains, write_atomically
+from a3g.files import copy_atomically, remove_remains
 from a3g.processes.counters import Count
 from a3g.processes.divergence import DivergenceMonitor
 from a3g.processes.fork_server import ONE_THREAD, fork_server_is_starting, process_context, start_process
 from a3g.processes.heartbeat import HeartbeatMonitor
+from a3g.processes.memory_estimate import saved_replays_bytes
 from a3g.processes.prepare import prepare_run
 from a3g.processes.process import EXIT_DAMAGED_WEIGHTS, compute_on_one_core, describe_computing, describe_gpus
 from a3g.processes.run_end import collect_stop_signals, exit_code, make_saver, reached_its_goal, resume_command, test_at_end
 from a3g.processes.run_statistics import Run, read_status, write_summary
 from a3g.processes.serial import train_serially
-from a3g.processes.supervisor import Child, Supervisor
+from a3g.processes.supervisor import STOP_TIMEOUT_SECONDS, Child, Supervisor
 from a3g.processes.tester import run_tester
 from a3g.processes.worker import run_worker
 from a3g.reporting.display import RunDisplay
@@ -39,6 +40,8 @@ URGENT_POLL_SECONDS = 0.002
 SKIPPED_SECONDS = 60.0
 # On a busy machine one step of the tester's many games takes long: it may be silent for longer.
 TESTER_TIMEOUT_FACTOR = 5.0
+# Workers that have a replay to write get longer to stop.
+SLOW_DISK_BYTES_PER_SECOND = 50e6
 
 
 def train(config: TrainConfig) -> int:
@@ -98,7 +101,8 @@ class _Launcher:
                 self._display.say(f"{reason}: stopping, saving")
                 self.run_.shared.control.stop.fill_(1)
                 self.run_.shared.control.barrier.release()
-                all_ended = self._supervisor.join()
+                replays = saved_replays_bytes(self.run_.config)
+                all_ended = self._supervisor.join(STOP_TIMEOUT_SECONDS + replays / SLOW_DISK_BYTES_PER_SECOND)
                 self._say_messages()
                 saved = self._save_the_end()
                 write_summary(self.run_, reason)
@@ -162,7 +166,7 @@ class _Launcher:
         for number, child in enumerate(self._workers):
             if child.restarts == 0 and not child.monitor.has_beaten:
                 with contextlib.suppress(OSError):  # the worker begins new games then, and says so
-                    write_atomically(leaving_path(run.folder, number), worker_path(run.resumed_from, number).read_bytes())
+                    copy_atomically(worker_path(run.resumed_from, number), leaving_path(run.folder, number))
 
     def _status(self) -> RunStatus:
         return read_status(self.run_, self._saver.status(), self._last_trouble)

@@ -26,8 +26,10 @@ class MemoryEstimate:
     shared: int
     """Weights and the optimizer's state, in shared memory."""
     worker: int
-    """Each worker: its copy of the weights, their gradients, a rollout's pictures."""
+    """Each worker: its copy of the weights, their gradients, a rollout's pictures, its replay."""
     total: int
+    disk: int = 0
+    """Replays in files and in checkpoints."""
 
 
 def estimate_memory(config: TrainConfig) -> MemoryEstimate:
@@ -38,8 +40,17 @@ def estimate_memory(config: TrainConfig) -> MemoryEstimate:
     moments = (2 + config.amsgrad) if config.optimizer == "Adam" else 1
     optimizers = 1 if config.shared_optimizer else config.workers
     shared = weights * (1 + moments * optimizers)
-    worker = WORKER_BYTES + 2 * weights + pictures
-    return MemoryEstimate(shared, worker, shared + config.workers * worker)
+    replay = algorithm_class(config.algorithm).replay_size(config)
+    worker = WORKER_BYTES + 2 * weights + pictures + replay.memory
+    # A new checkpoint is written before the oldest goes. Those of a run that is resumed are there already.
+    checkpoints = 1 if config.resume else config.keep_checkpoints + 1
+    disk = config.workers * (replay.disk + checkpoints * replay.checkpoint)
+    return MemoryEstimate(shared, worker, shared + config.workers * worker, disk)
+
+
+def saved_replays_bytes(config: TrainConfig) -> int:
+    """What all workers' replays take in one checkpoint."""
+    return config.workers * algorithm_class(config.algorithm).replay_size(config).checkpoint
 
 
 def count_parameters(algorithm: str, spec: NetworkSpec) -> int:
@@ -66,7 +77,7 @@ def check_memory(config: TrainConfig) -> None:
         raise UserError(
             f"The run needs {_gigabytes(needed.total)} of memory at the least ({config.workers} workers with "
             f"{_gigabytes(needed.worker)} each, {_gigabytes(needed.shared)} shared), and {_gigabytes(available)} are free: "
-            "use fewer --workers or --lanes, a smaller --hidden-size or --num-steps."
+            f"use fewer --workers or --lanes, a smaller {_smaller(config)}."
         )
     free = _free_shared()
     if free is not None and needed.shared > free:
@@ -74,6 +85,30 @@ def check_memory(config: TrainConfig) -> None:
             f"The run needs {_gigabytes(needed.shared)} of shared memory at the least, and {_SHARED} has "
             f"{_gigabytes(free)} free: make it larger (in a container by --shm-size), or use a smaller --hidden-size."
         )
+    room = free_disk(config.log_dir) if needed.disk else None
+    if room is not None and needed.disk > room:
+        raise UserError(
+            f"The replays of {config.workers} workers need {_gigabytes(needed.disk)} of disk, with those in checkpoints, and "
+            f"{config.log_dir} has {_gigabytes(room)} free: use a smaller --replay-size, fewer --keep-checkpoints, "
+            "--no-save-replay, or another --log-dir."
+        )
+
+
+def free_disk(folder: Path) -> int | None:
+    """Bytes free where a folder is or is to be made; None if nobody knows."""
+    try:
+        existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+        return shutil.disk_usage(existing).free
+    except OSError:
+        return None
+
+
+def _smaller(config: TrainConfig) -> str:
+    """What takes the most memory, as the rest of a sentence."""
+    names = ["--hidden-size", "--num-steps"]
+    if algorithm_class(config.algorithm).replay_size(config).memory:
+        names = ["--replay-size", *names]
+    return f"{', '.join(names[:-1])} or {names[-1]}"
 
 
 def _free_shared() -> int | None:

@@ -29,8 +29,15 @@ class ParameterStore(Protocol):
     def pull(self) -> None:
         """Overwrite the worker's parameters and input statistics with the newest ones."""
 
-    def push(self) -> None:
-        """Apply the worker's gradients."""
+    def push(self, learning_rate: float | None = None) -> None:
+        """Apply the worker's gradients.
+
+        Args:
+            learning_rate: of this and the following updates; None: as it is.
+        """
+
+    def agent_steps(self) -> int:
+        """Of the whole run so far."""
 
     def observe(self, observations: Tensor) -> None:
         """Let pictures, uint8 of any shape, count for the input statistics."""
@@ -99,13 +106,19 @@ class SharedMemoryStore:
         self._model.copy_to(self._local)
         self._updates_at_pull = self._counters.total(Count.UPDATES)
 
-    def push(self) -> None:
+    def push(self, learning_rate: float | None = None) -> None:
+        if learning_rate is not None:
+            for group in self.optimizer.param_groups:  # this process's own; only the state is shared
+                group["lr"] = learning_rate
         self._model.weights.grad = self._transfer.to_cpu()
         with self._model.lock, self._control.barrier.update(self._worker):
             self.optimizer.step()
         self._counters.counts[self._worker, Count.UPDATES] += 1
         others = max(self._counters.total(Count.UPDATES) - self._updates_at_pull - 1, 0)  # not this worker's own
         self._averages["staleness"] += MOVING_AVERAGE_WEIGHT * (others - self._averages["staleness"])
+
+    def agent_steps(self) -> int:
+        return self._counters.agent_steps
 
     def observe(self, observations: Tensor) -> None:
         with self._control.barrier.update(self._worker):

@@ -20,6 +20,7 @@ from a3g.errors import UserError
 from a3g.experience.make import check_experience
 from a3g.files import looking_into, remove_remains, write_atomically
 from a3g.game.emulators import resolve_emulator
+from a3g.network_spec import NetworkSpec
 from a3g.processes.memory_estimate import check_memory
 from a3g.processes.process import check_gpus
 from a3g.processes.run_description import describe_run
@@ -72,6 +73,7 @@ def prepare_run(config: TrainConfig) -> Run:
             model.load_state_dict(weights.tensors)
         shared, best, saved_at = SharedRun(model, config), b"", 0.0
         if checkpoint is not None:
+            _check_algorithm(checkpoint, config)
             best, saved_at = restore(shared, checkpoint)
         if folder is None:
             folder = _run_folder(config)
@@ -97,6 +99,22 @@ def prepare_run(config: TrainConfig) -> Run:
         if changes:
             say(f"a3g: changed settings: {changes}")
     return Run(config, folder, shared, checkpoint, lock, saved_at)
+
+
+def _check_algorithm(checkpoint: Path, config: TrainConfig) -> None:
+    """See that a checkpoint's network is of the kind that the algorithm trains: sizes alone may be the same by chance.
+
+    Raises:
+        UserError: if it isn't.
+    """
+    before = load_config(checkpoint).algorithm
+    small = NetworkSpec(hidden_size=1, lstm=False)
+    kinds = [type(algorithm_class(name).build_model(small)) for name in (before, config.algorithm)]
+    if kinds[0] is not kinds[1]:
+        raise UserError(
+            f"The checkpoint {checkpoint} is of --algorithm {before}, and --algorithm {config.algorithm} trains another kind "
+            "of network: go on with the run's own."
+        )
 
 
 def restore(shared: SharedRun, checkpoint: Path) -> tuple[bytes, float]:

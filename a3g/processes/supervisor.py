@@ -143,10 +143,13 @@ class Supervisor:
         """Whether every child whose title begins with `titles` has ended by itself."""
         return all(child.finished for child in self.children if child.title.startswith(titles))
 
-    def join(self) -> bool:
-        """Wait for children that were told to stop; kill those that don't within STOP_TIMEOUT_SECONDS.
+    def join(self, patience: float = STOP_TIMEOUT_SECONDS) -> bool:
+        """Wait for children that were told to stop; kill those that don't in time.
 
         Those that have only begun to start, and have nothing to save yet, are killed at once.
+
+        Args:
+            patience: how long, in seconds.
 
         Returns:
             whether all have ended; what waits for a disk that is gone doesn't even when killed
@@ -154,14 +157,14 @@ class Supervisor:
         for child in self.children:
             if child.process is not None and child.process.is_alive() and not child.monitor.has_beaten:
                 child.process.kill()
-        deadline = time.monotonic() + STOP_TIMEOUT_SECONDS
+        deadline = time.monotonic() + patience
         killed = []
         for child in self.children:
             if child.process is None:
                 continue
             child.process.join(max(deadline - time.monotonic(), 0.0))
             if child.process.is_alive():
-                self.messages.append(f"{child.title} did not stop within {STOP_TIMEOUT_SECONDS:.0f} s and was killed")
+                self.messages.append(f"{child.title} did not stop within {patience:.0f} s and was killed")
                 child.process.kill()
                 killed.append((child.title, child.process))
         deadline = time.monotonic() + STOP_KILL_SECONDS

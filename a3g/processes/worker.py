@@ -102,6 +102,7 @@ class Worker:
             self.store.begin_rollout(self.state_dict)
 
             # Play num_steps in every lane.
+            self.algorithm.begin_rollout(self.store.agent_steps())
             rollout = self.collector.collect()
             if not self.config.load_rms_stats:
                 self.store.observe(rollout.observations)
@@ -113,7 +114,7 @@ class Worker:
                 self.clock.lap(Phase.LEARNING)
                 is_finite = math.isfinite(metrics["gradient_norm"])
                 if is_finite:
-                    self.store.push()
+                    self.store.push(self.algorithm.learning_rate)
                 self.store.pull()
                 self.store.report(metrics=metrics, skipped_updates=not is_finite)
                 self.clock.lap(Phase.SYNCHRONISING)
@@ -136,7 +137,7 @@ class Worker:
         self.leaves = True
 
     def state_dict(self) -> dict[str, Tensor]:
-        """All that the worker's next rollouts and updates depend on beside what is shared, as copies."""
+        """All that the worker's next rollouts and updates depend on beside what is shared; valid until the next rollout."""
         state = {f"collector.{name}": tensor for name, tensor in self.collector.state_dict().items()}
         state |= {f"algorithm.{name}": tensor for name, tensor in self.algorithm.state_dict().items()}
         state |= {f"optimizer.{name}": tensor for name, tensor in self.store.state_dict().items()}
@@ -151,7 +152,9 @@ class Worker:
         Raises:
             UserError: if the file is missing or damaged, or holds other games.
         """
-        state, same_games, same_optimizer = load_worker_state(path, self.config, self.number, self.algorithm.device)
+        state, same_games, same_optimizer = load_worker_state(
+            path, self.config, self.number, self.algorithm.device, self._memory
+        )
         try:
             if same_optimizer:
                 self.store.load_state_dict(_part(state, "optimizer."))
@@ -166,6 +169,11 @@ class Worker:
                 torch.cuda.set_rng_state(state["cuda_random"], self.algorithm.device)
         except (KeyError, ValueError, TypeError, RuntimeError, StopIteration) as error:
             raise UserError(f"The worker's state file {path} does not fit ({error!r}).") from error
+
+    def _memory(self, name: str, dtype: torch.dtype, shape: tuple[int, ...]) -> Tensor | None:
+        """Where a tensor of the worker's file is to be read to."""
+        own = name.removeprefix("algorithm.")
+        return self.algorithm.memory(own, dtype, shape) if own != name else None
 
 
 def _part(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

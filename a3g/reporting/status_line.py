@@ -6,7 +6,7 @@ from a3g.reporting.live_table import clock, format_metric
 from a3g.reporting.metrics_registry import metric
 from a3g.reporting.status import RunStatus
 
-_METRICS = ("mean_return", "entropy")
+_METRICS = ("mean_return", "entropy", "epsilon", "q_value", "td_error", "replay_fill")
 _MOST_STAGES = 4
 
 

@@ -12,10 +12,13 @@ from torch import Tensor
 
 from a3g.config import TrainConfig
 from a3g.errors import UserError
-from a3g.files import load_tensors, save_tensors
+from a3g.files import Memory, load_tensors, save_tensors
 from a3g.game.emulators import resolve_emulator
 from a3g.game.options import GameOptions
 from a3g.network_spec import NetworkSpec
+
+# A replay buffer may be part of it.
+MAX_BYTES = 1 << 44
 
 
 class WorkerState(NamedTuple):
@@ -34,13 +37,22 @@ def save_worker_state(path: Path, state: dict[str, Tensor], config: TrainConfig,
     save_tensors(path, state, {"games": json.dumps(games), "optimizer": json.dumps(optimizer)})
 
 
-def load_worker_state(path: Path, config: TrainConfig, worker: int, device: torch.device) -> WorkerState:
+def load_worker_state(
+    path: Path,
+    config: TrainConfig,
+    worker: int,
+    device: torch.device,
+    memory: Memory = lambda name, dtype, shape: None,
+) -> WorkerState:
     """Read a worker's state.
+
+    Args:
+        memory: where tensors are to be read to, see `a3g.files.load_tensors`.
 
     Raises:
         UserError: if the file is missing or damaged.
     """
-    tensors, metadata = load_tensors(path, "worker's state")
+    tensors, metadata = load_tensors(path, "worker's state", memory=memory, max_bytes=MAX_BYTES)
     try:
         games = json.loads(metadata["games"])
         own_optimizer = games.pop("optimizer", None)  # where the first version kept it
