@@ -168,7 +168,7 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
         {
             **_DQN,
             "algorithm": "dqn",
-            "actions": "right",
+            "actions": "walk-jump",
             "reward": "gym",
             "gamma": 0.9,
             "update_interval": 12,
@@ -188,6 +188,7 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
             "algorithm": "dqn",
             "double": False,
             "actions": "simple",
+            "reward": "gym-forward",
             "gamma": 0.99,
             "update_interval": 16,
             "learning_starts": 2_000,
