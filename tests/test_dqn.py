@@ -216,9 +216,8 @@ class Corridor:
 
 def test_it_learns_what_a_small_game_is_worth() -> None:
     """The values of the closed form: 0.9 to the power of the rooms that follow, by bootstrapping through all of them."""
-    config = settings(
-        lanes=8, num_steps=10, batch_size=32, update_interval=20, target_interval=10, learning_starts=160, **options
-    )
+    small = {"network": "nips", "hidden_size": 32, "lanes": 8, "num_steps": 10, "batch_size": 16}
+    config = settings(**small, update_interval=20, target_interval=10, learning_starts=160)
     agent, corridor = learner(config), Corridor(config)
     weights = torch.nn.Parameter(agent.flat.parameters)
     weights.grad = agent.flat.gradients
