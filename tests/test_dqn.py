@@ -175,6 +175,64 @@ def test_dueling_values_are_those_of_the_paper() -> None:
             assert float(row[action]) == pytest.approx(state + advantages[action] - sum(advantages) / 5, abs=1e-5)
 
 
+# -- learning
+
+
+class Corridor:
+    """Five rooms, each a picture of one brightness. Action 1 goes on, and out of the last room with reward 1; any other ends
+    the episode with reward 0.2. Played at random, which Q-learning does not mind."""
+
+    rooms = 5
+
+    def __init__(self, config: TrainConfig) -> None:
+        self._config, self._random = config, torch.Generator().manual_seed(0)
+        self._rooms = [0] * config.lanes
+        self._stacks = [self._first() for _ in self._rooms]
+        self._begins = torch.ones(config.lanes, dtype=torch.bool)
+
+    def picture(self, room: int) -> torch.Tensor:
+        return torch.full(self._config.game_options().observation_shape[1:], 50 * room, dtype=torch.uint8)
+
+    def _first(self) -> torch.Tensor:
+        return torch.stack([self.picture(0)] * 4)
+
+    def rollout(self) -> Rollout:
+        (rollout,) = rollouts(self._config, 1)
+        for t in range(self._config.num_steps):
+            rollout.episode_starts[t] = self._begins
+            rollout.actions[t] = (torch.rand(self._config.lanes, generator=self._random) < 0.75).long()
+            for lane, room in enumerate(self._rooms):
+                rollout.observations[t, lane] = self._stacks[lane]
+                goes_on = bool(rollout.actions[t, lane] == 1)
+                done = not goes_on or room == self.rooms - 1
+                rollout.dones[t, lane] = done
+                rollout.rewards[t, lane] = float(done and goes_on) + 0.2 * float(not goes_on)
+                self._rooms[lane] = 0 if done else room + 1
+                further = torch.cat((self._stacks[lane][1:], self.picture(room + 1)[None]))
+                self._stacks[lane] = self._first() if done else further
+            self._begins = rollout.dones[t].clone()
+        return rollout
+
+
+def test_it_learns_what_a_small_game_is_worth() -> None:
+    """The values of the closed form: 0.9 to the power of the rooms that follow, by bootstrapping through all of them."""
+    small = {"network": "nips", "hidden_size": 32, "lanes": 8, "num_steps": 10, "batch_size": 16}
+    config = settings(**small, update_interval=20, target_interval=10, learning_starts=160)
+    agent, corridor = learner(config), Corridor(config)
+    weights = torch.nn.Parameter(agent.flat.parameters)
+    weights.grad = agent.flat.gradients
+    optimizer = torch.optim.Adam([weights], lr=1e-3)
+    for _ in range(70):
+        agent.begin_rollout(0)
+        for _ in agent.updates(corridor.rollout()):
+            optimizer.step()
+    pictures = [torch.stack([corridor.picture(max(room - i, 0)) for i in (3, 2, 1, 0)]) for room in range(corridor.rooms)]
+    with torch.no_grad():
+        values = agent.model(torch.stack(pictures))
+    assert values[:, 1].tolist() == pytest.approx([0.9 ** (4 - room) for room in range(5)], abs=0.1)
+    assert values[:, 0].tolist() == pytest.approx([0.2] * 5, abs=0.1)
+
+
 # -- when it updates what
 
 
