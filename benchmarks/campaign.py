@@ -63,11 +63,11 @@ class Part:
 
     def train(self, options: Options, minutes: float, *arguments: str) -> int:
         """Begin or go on, for so many minutes or until stopped if 0; returns main.py's exit code."""
-        names = ["--run-name", self.run.name, "--log-dir", str(self.run.parent)]
-        command = [sys.executable, "main.py", "--preset", self.preset, *names, *arguments]
+        command = [sys.executable, "main.py", "--preset", self.preset, "--log-dir", str(self.run.parent), *arguments]
         if checkpoints_in(self.run):
             command += ["--resume", self.run.name]
         else:
+            command += ["--run-name", self.run.name]
             self._begin()
             if weights_path(self.folder, ENV).is_file():
                 command += ["--load", "--load-model-dir", str(self.folder)]
