@@ -1,9 +1,11 @@
 """From scratch to "cleared in 90% of 20 random starts": agent steps and minutes, ours and Stable-Baselines3's PPO.
 
-    python benchmarks/time_to_clear.py --stages 1-1 --seeds 1 2 3 4 5 --json FILE
+    python -m benchmarks.time_to_clear --stages 1-1 --seeds 1 2 3 4 5 --json FILE
+    python -m benchmarks.time_to_clear --expert-flags="--preset quick-expert" --flags="--preset quick-student" --clear-rate 0.75
 
-Ours is `main.py --until-cleared` with the flags given; its tester plays beside the training and its time counts.
-The weights then play 100 more episodes, each from a random one of the stage's 31 starts (0 to 30 frames without buttons).
+With --expert-flags an expert is trained first, and its time and the commands' start count. Ours is `main.py --until-cleared` with the flags given; its tester plays beside the training and its time counts.
+The weights then play 100 more episodes, each from a random one of the stage's 31 starts (0 to 30 frames without buttons), and
+100 more with 10% sticky actions.
 Stable-Baselines3 (benchmarks/sb3.py) is tested every 20,000 agent steps, and the time of its tests does not count.
 """
 
@@ -27,7 +29,7 @@ from benchmarks.training_run import machine, train
 
 ROOT = Path(__file__).resolve().parent.parent
 TEST_EPISODES = 20
-CLEAR_RATE = 0.9
+EXPERT_CLEAR_RATE = 0.9
 SB3_TEST_INTERVAL = 20_000  # agent steps
 
 
@@ -39,6 +41,10 @@ class Options:
     seeds: tuple[int, ...] = (1, 2, 3, 4, 5)
     flags: str = "--preset quick"
     """Flags of main.py, in one string."""
+    expert_flags: str = ""
+    """Flags with which an expert is trained first."""
+    clear_rate: float = 0.9
+    """Share of the test's episodes to clear; with sticky actions if the flags say so."""
     workers: int = psutil.cpu_count(logical=False) or 1
     max_minutes: float = 30.0
     """Give up after so many minutes."""
@@ -53,32 +59,43 @@ class Options:
 def ours(stage: str, seed: int, options: Options, folder: Path) -> dict[str, Any]:
     """One training from scratch, and what its weights clear afterwards."""
     env = f"SuperMarioBros-{stage}-v0"
-    flags = [*options.flags.split(), "--env", env, "--seed", str(seed), "--workers", str(options.workers), "--until-cleared"]
-    flags += ["--test-episodes", str(TEST_EPISODES), "--clear-rate", str(CLEAR_RATE), "--max-minutes", str(options.max_minutes)]
-    run = train(folder, f"{stage}_seed{seed}", flags)
-    scores = run.folder / "eval.json"
+    common = ["--env", env, "--seed", str(seed), "--workers", str(options.workers), "--until-cleared"]
+    common += ["--test-episodes", str(TEST_EPISODES), "--max-minutes", str(options.max_minutes)]
+    began = time.perf_counter()
+    expert_steps = 0
+    if options.expert_flags:
+        flags = [*options.expert_flags.split(), *common, "--clear-rate", str(EXPERT_CLEAR_RATE)]
+        expert = train(folder, f"{stage}_seed{seed}_expert", flags)
+        expert_steps = expert.summary["agent_steps"]
+        common += ["--expert", str(expert.folder)]
+    run = train(folder, f"{stage}_seed{seed}", [*options.flags.split(), *common, "--clear-rate", str(options.clear_rate)])
+    seconds = time.perf_counter() - began if options.expert_flags else run.summary["seconds"]
     weights = run.folder / "weights" / f"{env}.safetensors"
-    command = [sys.executable, "gym_eval.py", "--env", env, "--num-episodes", "100", "--seed", "1000", "--json", str(scores)]
-    rate = 0.0
-    if weights.exists():
-        subprocess.run([*command, "--weights", str(weights)], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
-        rate = json.loads(scores.read_text())["clear_rate"][stage]
+    command = [sys.executable, "gym_eval.py", "--env", env, "--num-episodes", "100", "--seed", "1000"]
+    rates = [0.0, 0.0]
+    for i, sticky_actions in enumerate((0.0, 0.1) if weights.exists() else ()):
+        scores = run.folder / f"eval-{sticky_actions}.json"
+        flags = ["--sticky-actions", str(sticky_actions), "--weights", str(weights), "--json", str(scores)]
+        subprocess.run([*command, *flags], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+        rates[i] = json.loads(scores.read_text())["clear_rate"][stage]
     return {
         "stage": stage,
         "seed": seed,
         "cleared": stage in run.summary["stages_cleared"] and run.summary["exit_reason"].startswith("cleared"),
         "agent_steps": run.summary["agent_steps"],
-        "minutes": run.summary["seconds"] / 60,
+        "expert_agent_steps": expert_steps,
+        "minutes": seconds / 60,
         "agent_steps_per_second": run.agent_steps_per_second,
-        "clear_rate_100_more_episodes": rate,
+        "clear_rate_100_more_episodes": rates[0],
+        "clear_rate_100_with_sticky_actions": rates[1],
     }
 
 
-def stable_baselines3(stage: str, seed: int, limit_minutes: float) -> dict[str, Any]:
+def stable_baselines3(stage: str, seed: int, options: Options) -> dict[str, Any]:
     """Stable-Baselines3's PPO until it clears or its time is up."""
     model = sb3.make_model("ppo", stage, seed)
     seconds, rate, best = 0.0, 0.0, 0.0
-    while seconds < 60 * limit_minutes and rate < CLEAR_RATE:
+    while seconds < 60 * options.sb3_minutes and rate < options.clear_rate:
         begin = time.perf_counter()
         model.learn(SB3_TEST_INTERVAL, reset_num_timesteps=False)
         seconds += time.perf_counter() - begin
@@ -89,7 +106,7 @@ def stable_baselines3(stage: str, seed: int, limit_minutes: float) -> dict[str, 
     return {
         "stage": stage,
         "seed": seed,
-        "cleared": rate >= CLEAR_RATE,
+        "cleared": rate >= options.clear_rate,
         "agent_steps": model.num_timesteps,
         "minutes": seconds / 60,
         "best_clear_rate": best,
@@ -109,7 +126,8 @@ def main() -> None:
                 reached = "cleared" if result["cleared"] else "not cleared"
                 print(
                     f"{stage}, seed {seed}: {reached} after {result['agent_steps']:,} agent steps, "
-                    f"{result['minutes']:.1f} minutes; {result['clear_rate_100_more_episodes']:.0%} of 100 more episodes",
+                    f"{result['minutes']:.1f} minutes; {result['clear_rate_100_more_episodes']:.0%} of 100 more episodes, "
+                    f"{result['clear_rate_100_with_sticky_actions']:.0%} with sticky actions",
                     flush=True,
                 )
             # A run that did not get there counts as longer than all others.
@@ -119,7 +137,7 @@ def main() -> None:
             if options.sb3_minutes and (reason := sb3.reason_against()):
                 print(f"Stable-Baselines3 is left out: {reason}.")
             elif options.sb3_minutes:
-                figures["stable_baselines3"].append(stable_baselines3(stage, options.seeds[0], options.sb3_minutes))
+                figures["stable_baselines3"].append(stable_baselines3(stage, options.seeds[0], options))
             if options.json is not None:
                 options.json.write_text(json.dumps(figures, indent=1))
 
