@@ -3,7 +3,8 @@
     python -m benchmarks.time_to_clear --stages 1-1 --seeds 1 2 3 4 5 --json FILE
     python -m benchmarks.time_to_clear --expert-flags="--preset quick-expert" --flags="--preset quick-student" --clear-rate 0.75
 
-With --expert-flags an expert is trained first, and its time and the commands' start count. Ours is `main.py --until-cleared` with the flags given; its tester plays beside the training and its time counts.
+With --expert-flags an expert is trained first; its time and the commands' start count. Ours is `main.py --until-cleared` with
+the flags given; its tester plays beside the training and its time counts.
 The weights then play 100 more episodes, each from a random one of the stage's 31 starts (0 to 30 frames without buttons), and
 100 more with 10% sticky actions.
 Stable-Baselines3 (benchmarks/sb3.py) is tested every 20,000 agent steps, and the time of its tests does not count.
