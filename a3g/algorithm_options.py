@@ -84,17 +84,19 @@ class ImitationOptions(ActorCriticOptions):
 
 
 @dataclass(frozen=True)
-class DaggerOptions(ImitationOptions):
+class DaggerOptions(ActorCriticOptions):
     """Of `a3g.algorithms.dagger`."""
 
-    taught_steps: tyro.conf.Suppress[int] = 0
+    general = {"lstm": False}
+
     minibatches: int = 8
     """ppo, imitation, dagger: updates per pass over a rollout, each on a share of it."""
     learn_share: float = 1.0
     """ppo, dagger: share of a rollout's steps that is learned from; dagger draws those most that are far from the expert."""
 
     def check(self, lanes: int, lstm: bool) -> None:
-        require(not lstm, "algorithm", "dagger", "an algorithm that knows LSTMs, or add --no-lstm")
+        if lstm:
+            raise UserError("DAgger has no LSTM here: add --no-lstm.")
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 Two training runs, one after the other: `campaign-expert` learns from maps, and `campaign` learns from pictures to do as the
 expert does. Each goes on whenever the campaign is started again. What they need to go on on another machine is kept in a few
-megabytes that can be committed: the newest weights and the history of tests. The optimizer's state stays behind; it is made
+megabytes that can be committed: the best weights and the history of tests. The optimizer's state stays behind; it is made
 anew within some thousand updates.
 """
 
@@ -21,9 +21,8 @@ import tyro
 from a3g.config import TrainConfig
 from a3g.errors import UserError
 from a3g.runs.history import HistoryEntry, append_to_history, read_history
-from a3g.runs.paths import HISTORY_NAME, checkpoints_in
-from a3g.runs.playable import find_weights
-from a3g.runs.weights import save_weights, weights_path
+from a3g.runs.paths import BEST_NAME, HISTORY_NAME, checkpoints_in
+from a3g.runs.weights import weights_path
 from benchmarks.campaign_plot import describe, draw, joined
 
 ROOT = Path(__file__).parents[1]
@@ -42,7 +41,7 @@ class Options:
     minutes: float = 0.0
     """Then train the model for so many minutes from now; 0 until stopped."""
     folder: Path = Path("trained_models/campaign")
-    """Where the model's newest weights and its history are kept."""
+    """Where the model's best weights and its history are kept."""
     expert_folder: Path = TrainConfig().expert
     """Where the expert's are."""
     log_dir: Path = Path("logs")
@@ -99,13 +98,11 @@ class Part:
             shutil.copy(self.folder / HISTORY_NAME, self.run / EARLIER_NAME)
 
     def _keep(self) -> None:
-        """Copy the newest weights and the history to where they can be committed."""
-        if not checkpoints_in(self.run):
+        """Copy the best weights, with their score, and the history to where they can be committed."""
+        if not (self.run / BEST_NAME).is_file():
             return
-        _, weights = find_weights(checkpoints_in(self.run)[-1])
         self.folder.mkdir(parents=True, exist_ok=True)
-        path = weights_path(self.folder, ENV)
-        save_weights(path, weights.build(), ENV, weights.game, weights.agent_steps, algorithm=weights.algorithm)
+        shutil.copy(self.run / BEST_NAME, weights_path(self.folder, ENV))
         tests = self.history()
         (self.folder / HISTORY_NAME).unlink(missing_ok=True)
         for entry in tests:

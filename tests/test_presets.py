@@ -35,6 +35,10 @@ EXPECTED = {
     "ppo": {"algorithm": "ppo", "network": "impala", "lstm": True, "hogwild": True, "shared_optimizer": True},
     "quick": {"algorithm": "ppo", "network": "nips", "lstm": False},
     "quick-a3c": {"algorithm": "a3c", "network": "nature", "lstm": False},
+    "quick-expert": {"algorithm": "ppo", "network": "map", "observation": "map"},
+    "quick-student": {"algorithm": "dagger", "network": "nips", "observation": "pictures"},
+    "ddqn": {"algorithm": "dqn", "double": True, "actions": "walk-jump", "reward": "gym"},
+    "dqn-per": {"algorithm": "dqn", "double": False, "actions": "simple", "reward": "gym-forward", "priority_alpha": 0.6},
 }
 
 

@@ -118,6 +118,22 @@ def test_a_score_survives_json() -> None:
     assert Score.from_json(json.loads(json.dumps(score.to_json())), GameOptions(noop_max=7), 9) == score
 
 
+def test_who_sees_a_map_is_not_compared_with_who_sees_pictures() -> None:
+    """Weights of the one must never replace the other's in a folder of trained models."""
+    results = [episode("1-1", "cleared")] * 20
+    pictures = score_episodes([*results[1:], episode("1-1", "died")], GameSettings.of(GameOptions()))
+    maps = score_episodes(results, GameSettings.of(GameOptions(observation="map")))
+    assert not maps.is_better_than(pictures)
+    again = Score.from_json(json.loads(json.dumps(maps.to_json())), GameOptions(), 0)
+    assert again.settings.observation == "map"
+    without = maps.to_json()
+    del without["settings"]["observation"]  # as files had it before there were maps
+    assert Score.from_json(without, GameOptions(), 0).settings.observation == "pictures"
+    without["settings"]["observation"] = "smell"
+    with pytest.raises(ValueError, match="another kind of observation"):
+        Score.from_json(without, GameOptions(), 0)
+
+
 def test_a_score_of_the_first_version_is_read() -> None:
     """It said neither how the game was set nor how old the weights were; the file around it does."""
     old = {
@@ -133,7 +149,8 @@ def test_a_score_of_the_first_version_is_read() -> None:
 
 
 def test_the_shipped_files_have_scores() -> None:
-    shipped = sorted((Path(__file__).parent.parent / "trained_models").glob("*.safetensors"))
+    folder = Path(__file__).parent.parent / "trained_models"
+    shipped = [path for name in (".", "experts", "campaign") for path in sorted((folder / name).glob("*.safetensors"))]
     assert shipped
     for path in shipped:
         score = load_weights(path).score

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from a3g.algorithms import make_algorithm
 from a3g.config import TrainConfig
 from a3g.errors import UserError
-from a3g.experience.make import make_collector
+from a3g.experience.make import check_experience, make_collector
 from a3g.exploration.demonstrations import load_demonstrations
 from a3g.exploration.games import CLEARED, Games, replay
-from a3g.exploration.replay import added_demonstrations
 from a3g.exploration.teacher import Lesson, Teacher
 from a3g.game.emulators import Image, available_emulators
 from a3g.game.options import GameOptions
+from a3g.game.packing import unpack_bytes, unpack_values
 from a3g.game.rules import Outcome
 from a3g.game.stages import Stage
 from a3g.reporting.phases import PhaseClock
@@ -111,10 +111,17 @@ def test_what_is_taught_joins_the_demonstrations_and_the_agents_own_episodes_are
         episodes += collector.collect().episodes
     assert {episode.stage for episode in episodes} == {str(STAGE)}
     state = {name: tensor.numpy() for name, tensor in collector.state_dict().items()}
-    added = added_demonstrations(state)
+    added = unpack_bytes("added.actions", state)
     assert added
-    assert all(replay(Games(STAGE, each.idle_frames, lanes=1), each.actions) == CLEARED for each in added)
+    for (_, idle_frames, _), actions in zip(unpack_values("added", state), added, strict=True):
+        assert replay(Games(STAGE, idle_frames, lanes=1), np.frombuffer(actions, np.uint8)) == CLEARED
     collector.close()
+
+
+def test_the_planner_teaches_from_pictures_alone() -> None:
+    values = {"algorithm": "imitation", "lstm": False, "taught_steps": 8, "observation": "map", "network": "map"}
+    with pytest.raises(UserError, match="--taught-steps lets the agent play from pictures: leave --observation map out"):
+        check_experience(TrainConfig(demos_dir=DEMOS).with_values(values), learns_from_demonstrations=True)
 
 
 def test_teaching_needs_a_network_without_memory() -> None:

@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from a3g.algorithms.a3c import A3C
-from a3g.algorithms.actor_critic import Batch, LossParts
+from a3g.algorithms.actor_critic import Batch, LossParts, evaluate_actions
 
 
 def a2c_loss(
@@ -23,9 +23,8 @@ def a2c_loss(
         value_coef: weight of the value loss, Huber's: half the square of errors up to 1, beyond that their size less a half.
         entropy_coef: weight of the entropy bonus.
     """
-    log_probs = F.log_softmax(logits, dim=-1)
-    entropy = -(log_probs.exp() * log_probs).sum(-1).mean()
-    chosen = log_probs.gather(-1, actions.unsqueeze(-1)).squeeze(-1)
+    chosen, entropies = evaluate_actions(logits, actions)
+    entropy = entropies.mean()
     policy_loss = -(chosen * advantages).mean()
     value_loss = F.smooth_l1_loss(values, returns)
     total = policy_loss + value_coef * value_loss - entropy_coef * entropy

@@ -6,11 +6,10 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from a3g.accelerator.precision import uncached_casts
 from a3g.algorithm_options import A3COptions
-from a3g.algorithms.actor_critic import ActorCriticAlgorithm, Batch, LossParts
+from a3g.algorithms.actor_critic import ActorCriticAlgorithm, Batch, LossParts, evaluate_actions
 from a3g.config import TrainConfig
 from a3g.experience.rollout import Rollout
 
@@ -32,9 +31,7 @@ def actor_critic_loss(
         value_coef: weight of the value loss, half the squared error.
         entropy_coef: weight of the entropy bonus.
     """
-    log_probs = F.log_softmax(logits, dim=-1)
-    entropy = -(log_probs.exp() * log_probs).sum(-1)
-    chosen = log_probs.gather(-1, actions.unsqueeze(-1)).squeeze(-1)
+    chosen, entropy = evaluate_actions(logits, actions)
     policy_loss = -(chosen * advantages).sum(0).mean()
     value_loss = 0.5 * (returns - values).square().sum(0).mean()
     total = policy_loss + value_coef * value_loss - entropy_coef * entropy.sum(0).mean()

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from a3g.accelerator.cuda_graph import Graphed
 from a3g.algorithm_options import ActorCriticOptions
@@ -55,6 +56,16 @@ class Batch(NamedTuple):
         steps = self.actions.numel()
         flat = (tensor.flatten(0, 1)[None] for tensor in self._replace(initial_state=self.actions))
         return Batch(*flat)._replace(initial_state=self.initial_state.new_zeros(2, steps, 0))
+
+
+def evaluate_actions(logits: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
+    """Log-probabilities of actions, int64 (T, lanes), and the policy's entropy in nats, both (T, lanes).
+
+    Args:
+        logits: (T, lanes, actions).
+    """
+    log_probs = F.log_softmax(logits, dim=-1)
+    return log_probs.gather(-1, actions.unsqueeze(-1)).squeeze(-1), -(log_probs.exp() * log_probs).sum(-1)
 
 
 def sample_actions(log_probs: Tensor, random: torch.Generator) -> Tensor:

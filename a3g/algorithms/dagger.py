@@ -13,19 +13,22 @@ import torch
 from torch import Tensor
 
 from a3g.algorithm_options import DaggerOptions
-from a3g.algorithms.actor_critic import Batch, LossParts
+from a3g.algorithms.actor_critic import ActorCriticAlgorithm, Batch, LossParts
 from a3g.algorithms.chosen_steps import draw_steps, weighted_by_advantage
-from a3g.algorithms.imitation import Imitation
+from a3g.config import TrainConfig
 from a3g.experience.rollout import Rollout, Step
 
 
-class Dagger(Imitation):
+class Dagger(ActorCriticAlgorithm):
     """Imitates an expert's distribution; a rollout comes from an `ExpertCollector`."""
 
-    learns_from_demonstrations = False
     learns_from_expert = True
     options: DaggerOptions
     options_class = DaggerOptions
+
+    def __init__(self, config: TrainConfig, device: torch.device) -> None:
+        super().__init__(config, device)
+        self._lanes_per_pass = self._samples_per_pass
 
     def columns(self) -> Mapping[str, torch.dtype]:
         return {"values": torch.float32}

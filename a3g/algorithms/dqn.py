@@ -83,7 +83,8 @@ class DQN(Algorithm):
     def replay_size(cls, config: TrainConfig) -> ReplaySize:
         options, game = config.options, config.game_options()
         assert isinstance(options, DQNOptions)
-        pictures = options.replay_size * bytes_per_step(game.height, game.width)
+        _, height, width = game.observation_shape
+        pictures = options.replay_size * bytes_per_step(height, width)
         priorities = options.replay_size * PRIORITY_BYTES if options.priority_alpha else 0
         saved = pictures + priorities if options.save_replay else 0
         is_large = config.workers * pictures > LARGEST_SHARE_OF_MEMORY * psutil.virtual_memory().total

@@ -9,11 +9,11 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from a3g.algorithm_options import ImitationOptions
-from a3g.algorithms.actor_critic import ActorCriticAlgorithm, Batch, LossParts
+from a3g.algorithms.actor_critic import ActorCriticAlgorithm, Batch, LossParts, evaluate_actions
 from a3g.config import TrainConfig
+from a3g.experience.advantages import gae
 
 
 class Imitation(ActorCriticAlgorithm):
@@ -29,13 +29,9 @@ class Imitation(ActorCriticAlgorithm):
             self._lanes_per_pass = self._samples_per_pass
 
     def _compute_targets(self, rewards: Tensor, values: Tensor, dones: Tensor) -> tuple[Tensor, Tensor]:
-        """Advantages are not needed; returns are discounted to the demonstration's end or the rollout's."""
-        returns = torch.empty_like(rewards)
-        following = values[-1]
-        for t in reversed(range(len(rewards))):
-            following = rewards[t] + self.config.gamma * following * ~dones[t]
-            returns[t] = following
-        return torch.zeros_like(rewards), returns
+        """Returns discounted to the demonstration's end or the rollout's, whatever `tau` is; advantages are not needed."""
+        advantages = gae(rewards, values, dones, self.config.gamma, 1.0)
+        return advantages, advantages + values[:-1]
 
     def _arrange(self, whole: Batch) -> Batch:
         return whole if self.config.lstm else whole.in_one_step()
@@ -58,8 +54,8 @@ def imitation_loss(logits: Tensor, values: Tensor, actions: Tensor, returns: Ten
         returns: float (T, lanes), the critic's targets.
         value_coef: weight of the value loss.
     """
-    log_probs = F.log_softmax(logits, dim=-1)
-    policy_loss = -log_probs.gather(-1, actions.unsqueeze(-1)).mean()
+    chosen, entropies = evaluate_actions(logits, actions)
+    policy_loss = -chosen.mean()
     value_loss = 0.5 * (returns - values).square().mean()
-    entropy = -(log_probs.exp() * log_probs).sum(-1).mean()
-    return LossParts(policy_loss + value_coef * value_loss, policy_loss.detach(), value_loss.detach(), entropy.detach())
+    total = policy_loss + value_coef * value_loss
+    return LossParts(total, policy_loss.detach(), value_loss.detach(), entropies.mean().detach())

@@ -6,10 +6,9 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from a3g.algorithm_options import PPOOptions
-from a3g.algorithms.actor_critic import ActorCriticAlgorithm, Batch, LossParts
+from a3g.algorithms.actor_critic import ActorCriticAlgorithm, Batch, LossParts, evaluate_actions
 from a3g.algorithms.chosen_steps import draw_steps, weighted_by_advantage
 from a3g.config import TrainConfig
 
@@ -41,10 +40,8 @@ def ppo_loss(
         weights: float (T, lanes), of the samples; by default 1 each.
     """
     w = torch.ones_like(values) if weights is None else weights
-    log_probs = F.log_softmax(logits, dim=-1)
-    entropy = -(log_probs.exp() * log_probs).sum(-1)
-    entropy = (w * entropy).mean()
-    chosen = log_probs.gather(-1, actions.unsqueeze(-1)).squeeze(-1)
+    chosen, entropies = evaluate_actions(logits, actions)
+    entropy = (w * entropies).mean()
     ratio = (chosen - old_log_probs).exp()
     gain = torch.min(ratio * advantages, ratio.clamp(1 - clip_range, 1 + clip_range) * advantages)
     policy_loss = -(w * gain).mean()

@@ -110,11 +110,11 @@ class Collector:
         self._observations = torch.from_numpy(observations)
         self._rewards[t], self._dones[t] = rewards, terminated | truncated
         ended = self._tracker.step(self._rewards[t], terminated, truncated, infos, self._value_of)
-        rollout.episodes += self._reported(ended, t, infos)
+        rollout.episodes += self._after_step(ended, t, infos)
         self._episode_starts = torch.from_numpy(self._dones[t]).to(self._policy.device)
 
-    def _reported(self, ended: list[EpisodeRecord], t: int, infos: dict[str, Any]) -> list[EpisodeRecord]:
-        """Those of the episodes that ended in step `t`, in the order of their lanes, that tell how well the policy plays."""
+    def _after_step(self, ended: list[EpisodeRecord], t: int, infos: dict[str, Any]) -> list[EpisodeRecord]:
+        """Take note of step `t` and the episodes that ended with it, in the order of their lanes; returns those to report."""
         return ended
 
     def _value_of(self, observation: Image, lane: int) -> float:

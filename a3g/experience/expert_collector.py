@@ -85,8 +85,8 @@ class ExpertCollector(Collector):
         self._led = np.maximum(self._led - 1, 0)
         return step._replace(actions=torch.where(led, drawn.to(self._policy.device), step.actions))
 
-    def _reported(self, ended: list[EpisodeRecord], t: int, infos: dict[str, Any]) -> list[EpisodeRecord]:
-        dones = self._dones[t].copy()
+    def _after_step(self, ended: list[EpisodeRecord], t: int, infos: dict[str, Any]) -> list[EpisodeRecord]:
+        dones = self._dones[t]
         alone = [record for record, lane in zip(ended, np.flatnonzero(dones), strict=True) if not self._was_led[lane]]
         progress = infos["progress"]
         onward = progress > self._furthest + _LEAST_GROUND

@@ -65,8 +65,14 @@ def check_experience(config: TrainConfig, learns_from_demonstrations: bool) -> N
     if resolve_emulator(config.emulator) == "native":
         check_core(config.game_options())
     _check_retries(config)
+    _check_teacher(config)
     if config.starts == "demonstrations" or learns_from_demonstrations:
         check_first_demonstrations(config.demos_dir, _demonstrations(config, config.single_stages()))
+
+
+def _check_teacher(config: TrainConfig) -> None:
+    if getattr(config.options, "taught_steps", 0) and config.observation != "pictures":
+        raise UserError("--taught-steps lets the agent play from pictures: leave --observation map out.")
 
 
 def _check_retries(config: TrainConfig) -> None:

@@ -31,8 +31,6 @@ class Policy(Protocol):
     """Where the network is, and where rollouts are to be."""
     learns_from_demonstrations: ClassVar[bool]
     """Whether rollouts are to be demonstrations instead of its own games."""
-    learns_from_expert: ClassVar[bool]
-    """Whether an expert is to say what it would do in the states of a rollout."""
 
     def computing(self) -> AbstractContextManager[None]:
         """The arithmetic in which the network computes; the weights must not change inside."""

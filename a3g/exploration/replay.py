@@ -123,15 +123,6 @@ class DemonstrationPlayer:
         return self._playing[lane]
 
 
-def added_demonstrations(state: State) -> list[Demonstration]:
-    """What was added to a player, from its `state_dict`.
-
-    Raises:
-        KeyError, ValueError: if it is none.
-    """
-    return _unpack("added", state)
-
-
 def _pack(name: str, demonstrations: Sequence[Demonstration]) -> State:
     values = [[each.stage, each.idle_frames, each.sticky_actions] for each in demonstrations]
     return {**pack_values(name, values), **pack_bytes(f"{name}.actions", [each.actions.tobytes() for each in demonstrations])}

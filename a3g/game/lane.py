@@ -205,7 +205,7 @@ class Lane:
     def _observe(self, emulator: Emulator, observation: Image, first: bool = False) -> None:
         """Bring an observation up to date; the first one of an episode is one picture, repeated."""
         if self.options.observation == "map":
-            write_maps(np.frombuffer(bytes(emulator.ram()), np.uint8)[None], observation[None])
+            write_maps(np.frombuffer(emulator.ram(), np.uint8)[None], observation[None])
         elif first:
             observation[:] = self._picture(emulator)
         else:

@@ -42,20 +42,19 @@ _SOLID_TILES = np.arange(256) < _FIRST_CLIMBED[np.arange(256) >> 6]
 _SOLID_TILES[[0x00, 0xC2, 0xC3, 0x5F, 0x60]] = False
 
 _SLOTS = 6
-_FLAG, _ID, _STATE = 0x000F, 0x0016, 0x001E  # [Enemy_Flag], [Enemy_ID], [Enemy_State]
+_FLAG, _ID, _STATE = 0x000F, memory.ENEMY_TYPES[0], 0x001E  # [Enemy_Flag], [Enemy_ID], [Enemy_State]
 _X_SPEED, _Y_SPEED = 0x0058, 0x00A0  # [Enemy_X_Speed], [Enemy_Y_Speed]; of firebars [FirebarSpinState_High]
 _PAGE, _X, _Y_HIGH, _Y = 0x006E, 0x0087, 0x00B6, 0x00CF
 _HAMMERS, _HAMMER_STATE, _HAMMER_PAGE, _HAMMER_X, _HAMMER_Y = 9, 0x002A, 0x007A, 0x0093, 0x00DB  # [Misc_State] and so on
 _HAMMER_ID = 0x40
 _FIREBARS = range(0x1B, 0x20)
 _LONG_FIREBAR = 0x1F
-_BOWSER = 0x2D
 
 _PLANE_OF = np.full(0x41, -1)
 _PLANE_OF[[0, 1, 2, 3, 4, 5, 6, 8, 9, 0x0A, 0x0B, 0x0E, 0x0F, 0x10, 0x11, 0x14, 0x33]] = _STOMPABLE
-_PLANE_OF[[7, 0x0C, 0x0D, 0x12, 0x15, 0x16, *_FIREBARS, _BOWSER, _HAMMER_ID]] = _DEADLY
-_PLANE_OF[[*range(0x24, 0x2D), 0x32]] = _LIFT
-# How many tiles wide an object of a plane is drawn.
+_PLANE_OF[[7, 0x0C, 0x0D, 0x12, 0x15, 0x16, *_FIREBARS, memory.ENEMY_BOWSER, _HAMMER_ID]] = _DEADLY
+_PLANE_OF[[*memory.ENEMY_LIFTS, 0x32]] = _LIFT
+# Drawn three tiles wide; all else but Bowser is one tile.
 _WIDE_LIFTS = frozenset(range(0x24, 0x2B))
 
 
@@ -130,7 +129,7 @@ def _draw_objects(
     lane, slot = np.nonzero(present)
     marks = [(lane, plane[lane, slot], object_x[lane, slot], object_y[lane, slot])]
     for width in (16, 32):
-        more = np.isin(kinds[lane, slot], list(_WIDE_LIFTS)) | (kinds[lane, slot] == _BOWSER) & (width == 16)
+        more = np.isin(kinds[lane, slot], list(_WIDE_LIFTS)) | (kinds[lane, slot] == memory.ENEMY_BOWSER) & (width == 16)
         some = lane[more], slot[more]
         marks.append((some[0], plane[some], object_x[some] + width, object_y[some]))
     bars = np.isin(kinds[lane, slot], _FIREBARS)
@@ -205,7 +204,7 @@ def _draw_mario(ram: NDArray[np.int32], x: NDArray[np.int32], y: NDArray[np.int3
         np.clip(y, 0, 255),
         x & 255,
         _signed(x - ((ram[:, 0x071A] << 8) + ram[:, 0x071C]) - 128),  # [ScreenLeft_PageLoc], [ScreenLeft_X_Pos]
-        np.minimum(ram[:, 0x0709], 255),  # [VerticalForce]
+        ram[:, 0x0709],  # [VerticalForce]
         ram[:, memory.MAZE_RIGHT_TURNS] * 32,
         ram[:, memory.MAZE_TURNS] * 32,
         ram[:, memory.CLOCK_DIGITS[0]] * 32,

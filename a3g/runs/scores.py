@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from a3g.game.lane import GameOptions
+from a3g.game.options import OBSERVATIONS, GameOptions
 from a3g.game.rules import Outcome
 
 # Numbers in a file beyond this are damage: no episode is so long and no stage so wide.
@@ -48,6 +48,8 @@ class GameSettings:
     sticky_actions: float
     time_per_stage: int
     max_episode_length: int
+    observation: str = "pictures"
+    """Who sees a map plays another game than who sees pictures."""
 
     @classmethod
     def of(cls, options: GameOptions) -> GameSettings:
@@ -170,8 +172,11 @@ class Score:
         if not stages or any(stage.cleared > stage.episodes for stage in stages.values()):
             raise ValueError("its score is not made of episodes")
         settings = GameSettings(**values["settings"])
+        if settings.observation not in OBSERVATIONS:
+            raise ValueError("its score is of another kind of observation")
         for field in fields(settings):
-            _number(getattr(settings, field.name), 0, *(() if field.name == "sticky_actions" else (int,)))
+            if field.name != "observation":
+                _number(getattr(settings, field.name), 0, *(() if field.name == "sticky_actions" else (int,)))
         return cls(stages, settings, _number(values["pass_rate"], 0), int(_number(values["agent_steps"], 0, int)))
 
 
