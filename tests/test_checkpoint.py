@@ -404,7 +404,7 @@ def test_a_checkpoint_of_the_first_version_goes_on(tmp_path: Path, workers: int,
 SERIAL = {**SMALL, "workers": 1, "serial": True, "time_per_stage": 2, "noop_max": 4}
 # Presets whose own values are not those of a case below, on few games.
 FEW_GAMES = {"lanes": 4, "num_steps": 8, "hidden_size": 16}
-SMALL_REPLAY = {"replay_size": 200, "learning_starts": 40, "batch_size": 8, "update_interval": 8}
+SMALL_REPLAY = {"replay_size": 400, "learning_starts": 40, "batch_size": 8, "update_interval": 8}
 ON_POLICY = ("a3g", "a3c", "a2c", "ppo", "quick", "quick-a3c", "quick-expert", "quick-student", "expert", "all-stages")
 EXACT: dict[str, dict[str, Any]] = {
     **{f"preset {name}": {**PRESETS[name][1], **FEW_GAMES} for name in ON_POLICY},
