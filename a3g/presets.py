@@ -41,8 +41,7 @@ _EXPERT = {
     "save_model_dir": Path("trained_models/experts"),
 }
 # What the two deep Q-learners have in common: the originals' network and Adam. Batches are four times as large as theirs and
-# as much rarer, which takes less time for as many samples. Pictures are 80 x 80, cropped, as everywhere here (theirs: 84 x
-# 84).
+# as much rarer. Pictures are 80 x 80, cropped, as everywhere here (theirs: 84 x 84).
 _DQN = {
     "lstm": False,
     "network": "nature",
