@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, get_args, get_type_hints
 
 import tyro
 
@@ -87,7 +87,7 @@ class ImitationOptions(ActorCriticOptions):
 class DaggerOptions(ActorCriticOptions):
     """Of `a3g.algorithms.dagger`."""
 
-    general = {"lstm": False}
+    general = {"lstm": False, "fc": True}
 
     minibatches: int = 8
     """ppo, imitation, dagger: updates per pass over a rollout, each on a share of it."""
@@ -103,7 +103,7 @@ class DaggerOptions(ActorCriticOptions):
 class DQNOptions(AlgorithmOptions):
     """Of `a3g.algorithms.dqn`. Updates are counted for each worker by itself, agent steps for the whole run."""
 
-    general = {"lstm": False}
+    general = {"lstm": False, "fc": True}
 
     double: bool = True
     """dqn: let the network choose the next action and the target network value it (double DQN)."""
@@ -193,6 +193,35 @@ def options_class(algorithm: str) -> type[AlgorithmOptions]:
     if not (isinstance(found, type) and issubclass(found, AlgorithmOptions)):
         raise UserError(f"The options_class of {algorithm!r} must be a subclass of a3g.algorithm_options.AlgorithmOptions.")
     return found
+
+
+def flags_of(kind: type[AlgorithmOptions]) -> set[str]:
+    """Every spelling of the options that an algorithm has of its own, such as ``--tau`` and ``-t``."""
+    flags = set()
+    for name, hint in get_type_hints(kind, include_extras=True).items():
+        if name in kind.__dataclass_fields__:
+            aliases = [alias for each in get_args(hint)[1:] for alias in getattr(each, "aliases", None) or ()]
+            option = name.replace("_", "-")
+            flags |= {f"--{option}", f"--no-{option}", *aliases}
+    return flags
+
+
+def refuse_options_of_others(arguments: Sequence[str], algorithm: str) -> None:
+    """
+    Args:
+        arguments: a command line.
+        algorithm: what it trains with.
+
+    Raises:
+        UserError: if it has an option that only other algorithms have.
+    """
+    own = flags_of(options_class(algorithm))
+    for argument in arguments:
+        flag = argument.split("=")[0]
+        flag = flag.replace("_", "-") if flag.startswith("--") else flag
+        others = [name for name, kind in OPTIONS.items() if flag in flags_of(kind)]
+        if others and flag not in own:
+            raise UserError(f"{flag} is no option of --algorithm {algorithm}, only of {', '.join(others)}.")
 
 
 def import_class(path: str) -> Any:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import tyro
 
-from a3g.algorithm_options import options_class
+from a3g.algorithm_options import options_class, refuse_options_of_others
 from a3g.config import TrainConfig
 from a3g.errors import UserError
 from a3g.eval_config import EvalConfig
@@ -66,6 +66,7 @@ def parse_train(arguments: Sequence[str] | None = None, defaults: TrainConfig | 
         kind = options_class(algorithm)
         general = {} if isinstance(defaults.options, kind) else kind.general
         defaults = defaults.with_values({**general, "algorithm": algorithm})
+    refuse_options_of_others(arguments, (defaults or TrainConfig()).algorithm)
     width = max(map(len, PRESETS)) + 1
     presets = "\n".join(f"  {name + ':':<{width}} {text}" for name, (text, _) in PRESETS.items())
     description = (

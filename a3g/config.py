@@ -206,8 +206,10 @@ class TrainConfig:
             raise UserError("--no-fc needs the LSTM: leave --no-lstm out.")
         if self.train_stages and parse_env_id(self.env) is not None:
             raise UserError(f"--train-stages trains all 32 stages: it needs --env {WHOLE_GAME}, not {self.env}.")
-        fits = (self.network == "map") == (self.observation == "map")
-        require(fits, "network", self.network, "map with --observation map, and with nothing else")
+        if self.network == "map" and self.observation != "map":
+            raise UserError(f"--network map learns from maps: it needs --observation map, not {self.observation}.")
+        fits = self.network == "map" or self.observation != "map"
+        require(fits, "network", self.network, "map with --observation map")
         if self.amsgrad and self.optimizer != "Adam":
             raise UserError(f"--amsgrad is a variant of Adam: it needs --optimizer Adam, not {self.optimizer}.")
         if self.serial and self.until_cleared:

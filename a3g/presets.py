@@ -44,6 +44,7 @@ _EXPERT = {
 # as much rarer. Pictures are 80 x 80, cropped, as everywhere here (theirs: 84 x 84).
 _DQN = {
     "lstm": False,
+    "fc": True,
     "network": "nature",
     "hidden_size": 512,
     "lr": 2.5e-4,
@@ -80,6 +81,7 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
             "algorithm": "a2c",
             "workers": 1,
             "network": "conv4",
+            "lstm": True,
             "fc": False,
             "stack": 1,
             "actions": "complex",

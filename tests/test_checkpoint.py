@@ -366,8 +366,7 @@ def test_a_resumed_run_takes_the_options_of_its_own_algorithm(
     assert main.main([*resume, "--learn-share", "0.4", "-lg", str(tmp_path), "--save-model-dir", str(tmp_path)]) == 0
     assert [each.options for each in trained] == [PPOOptions(epochs=2, learn_share=0.5), PPOOptions(learn_share=0.4)]
     assert {each.algorithm for each in trained} == {"ppo"}
-    with pytest.raises(SystemExit, match="2"):
-        main.main([*resume, "--taught-steps", "8", "-lg", str(tmp_path)])
+    assert main.main([*resume, "--taught-steps", "8", "-lg", str(tmp_path)]) == 2
 
 
 FIRST_VERSION = ROOT / "tests" / "data" / "checkpoint-first-version.safetensors"

@@ -430,6 +430,17 @@ def test_the_algorithm_brings_what_it_needs() -> None:
     assert parse_train(["--preset", "ddqn", "--algorithm", "dueling-dqn"]).options == parse_train(["--preset", "ddqn"]).options
 
 
+def test_it_goes_with_a_preset_or_a_run_of_another_kind_of_network() -> None:
+    """Regression: `--resume A2C-RUN --preset ddqn` blamed --no-lstm, which nobody had given, and not the checkpoint."""
+    a2c = parse_train(["--preset", "a2c"])
+    for command in (["--preset", "a2c", "--algorithm", "dqn"], ["--preset", "a2c", "--algorithm", "dagger"]):
+        assert (parse_train(command).lstm, parse_train(command).fc) == (False, True)
+    q_learner = parse_train(["--preset", "ddqn"], defaults=a2c)
+    assert (q_learner.lstm, q_learner.fc) == (False, True)
+    again = parse_train(["--preset", "a2c"], defaults=q_learner)
+    assert (again.lstm, again.fc) == (True, False)
+
+
 def test_the_help_says_what_an_agent_step_takes(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         parse_train(["--algorithm", "dqn", "--help"])
