@@ -137,6 +137,20 @@ CASES = {
     # -- more than there can be
     "workers beyond counting": Case("main.py --workers 1000000000000000000000000000000", "--workers must be at most 4096"),
     "more than fits into memory": Case("main.py --lanes 4096 --num-steps 100000", "GB of memory at the least"),
+    "a replay beyond memory": Case(
+        "main.py --preset ddqn --replay-size 9999999999 --replay-storage memory", "a smaller --replay-size"
+    ),
+    "a replay beyond the disk": Case(
+        "main.py --preset ddqn --replay-size 9999999999 --replay-storage disk", "GB of disk, with those in checkpoints"
+    ),
+    # -- what does not go together
+    "resume another algorithm": Case(
+        "main.py --resume run --preset ddqn", "is of --algorithm a3c, and --algorithm dqn trains another kind", checkpoint
+    ),
+    "an option of another algorithm": Case("main.py --preset dqn-per --tau 0.9", "--tau is no option of --algorithm dqn"),
+    "an LSTM for a DQN": Case("main.py --preset ddqn --lstm", "A DQN has no LSTM here: add --no-lstm"),
+    "an A2C without its LSTM": Case("main.py --preset a2c --no-lstm", "--no-fc needs the LSTM"),
+    "PPO with lanes that can't be shared out": Case("main.py --preset ppo --lanes 6", "a multiple of --minibatches (4), not 6"),
     "nowhere to log": Case("main.py --log-dir=", "--log-dir must be a name or a path, not empty"),
     "the tester's goal without a tester": Case("main.py --serial --until-cleared", "--until-cleared needs the tester"),
     "eval: episodes beyond counting": Case("gym_eval.py --num-episodes 1" + 20 * "0", "--num-episodes must be at most"),
