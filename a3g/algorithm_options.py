@@ -197,7 +197,7 @@ def options_class(algorithm: str) -> type[AlgorithmOptions]:
 
 def flags_of(kind: type[AlgorithmOptions]) -> set[str]:
     """Every spelling of the options that an algorithm has of its own, such as ``--tau`` and ``-t``."""
-    flags = set()
+    flags: set[str] = set()
     for name, hint in get_type_hints(kind, include_extras=True).items():
         if name in kind.__dataclass_fields__:
             aliases = [alias for each in get_args(hint)[1:] for alias in getattr(each, "aliases", None) or ()]
