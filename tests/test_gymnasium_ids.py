@@ -87,10 +87,12 @@ def test_options_are_keyword_arguments() -> None:
 
 
 def test_an_unknown_option_is_named() -> None:
-    with pytest.raises(UserError, match="'wings'"):
+    with pytest.raises(TypeError, match="unexpected keyword argument 'wings': choose from"):
         gymnasium.make(ENV, wings=2)
-    with pytest.raises(UserError, match="'wings'"):
+    with pytest.raises(TypeError, match="unexpected keyword argument 'wings': choose from"):
         gymnasium.make_vec(ENV, num_envs=2, wings=2)
+    with pytest.raises(UserError, match="turbo"):
+        gymnasium.make(ENV, emulator="turbo")
 
 
 def test_many_games_are_our_own_vector_environment() -> None:

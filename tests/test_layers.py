@@ -17,6 +17,8 @@ OPTIONS = (
     "eval_config",
     "option_types",
     "config_json",
+    "config_file",
+    "help_text",
     "explore_config",
     "resume_request",
     "presets",

@@ -11,8 +11,9 @@ from a3g.algorithm_options import OPTIONS
 from a3g.config import TrainConfig
 from a3g.eval_config import EvalConfig
 from a3g.explore_config import ExploreConfig
+from a3g.help_text import flag_names
 from a3g.presets import PRESETS
-from benchmarks.flags_table import PAGE, flag_names, page
+from benchmarks.flags_table import PAGE, page
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
@@ -49,7 +50,7 @@ def spellings(kind: type[TrainConfig] | type[EvalConfig] | type[ExploreConfig]) 
     """Everything that a command accepts as a flag."""
     kinds = [kind, *OPTIONS.values()] if kind is TrainConfig else [kind]
     flags = {spelling for each in kinds for names in flag_names(each).values() for spelling in names}
-    return flags | {f"--no-{flag[2:]}" for flag in flags if flag.startswith("--")} | {"--preset", "--help"}
+    return flags | {f"--no-{flag[2:]}" for flag in flags if flag.startswith("--")} | {"--preset", "--config", "--help"}
 
 
 def script_flags() -> set[str]:

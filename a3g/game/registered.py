@@ -7,11 +7,18 @@ from typing import Any
 
 from a3g.game.env import MarioEnv
 from a3g.game.make import make_env, make_vector_env
+from a3g.game.options import GameOptions
 from a3g.game.vector import MarioVectorEnv
 
 
 def make(env_id: str, **options: Any) -> MarioEnv:
-    """One game; takes what `a3g.game.make.make_env` takes, and raises what it raises."""
+    """One game; `options` as in `a3g.game.make.make_env`.
+
+    Raises:
+        TypeError: for an unknown option, as Gymnasium's users expect (TorchRL tries which ones there are).
+        UserError: as `a3g.game.make.make_env`.
+    """
+    _refuse_unknown(options, "emulator", "render_mode")
     return make_env(env_id, **options)
 
 
@@ -37,8 +44,17 @@ def make_vec(
         options: as `a3g.game.make.make_vector_env`; without a seed the games differ each time until `reset` gets one.
 
     Raises:
-        UserError: for an unknown stage, engine, mode or option.
+        TypeError: for an unknown option.
+        UserError: for an unknown stage, engine or mode.
     """
+    _refuse_unknown(options, "emulator", "render_mode", "seed", "starts", "autoreset_mode")
     if max_episode_steps is not None:
         options.setdefault("max_episode_length", max_episode_steps)
     return make_vector_env(stages or [env_id], num_envs, **{"seed": None, **options})
+
+
+def _refuse_unknown(options: dict[str, Any], *others: str) -> None:
+    known = (*others, *GameOptions.__dataclass_fields__)
+    for name in options:
+        if name not in known:
+            raise TypeError(f"got an unexpected keyword argument {name!r}: choose from {', '.join(known)}")
