@@ -1,10 +1,9 @@
-"""The game in TorchRL: single games by GymEnv, many by GymWrapper: `python examples/torchrl_rollout.py`."""
+"""The game in TorchRL, a single one and many as a batch: `python examples/torchrl_rollout.py`."""
 
 from __future__ import annotations
 
-import gymnasium
 from tensordict import TensorDictBase
-from torchrl.envs import GymEnv, GymWrapper, StepCounter, TransformedEnv
+from torchrl.envs import GymEnv, SerialEnv, StepCounter, TransformedEnv
 
 import a3g  # registers the environments with Gymnasium
 
@@ -19,8 +18,8 @@ def one_game(agent_steps: int) -> TensorDictBase:
 
 
 def many_games(agent_steps: int, num_envs: int) -> TensorDictBase:
-    """The same in all lanes of the vector environment, which the wrapper takes as one batched environment."""
-    env = GymWrapper(gymnasium.make_vec("a3g/SuperMarioBros-1-1-v0", num_envs=num_envs))
+    """The same in many games in this process, as one batched environment; `ParallelEnv` gives each game a process."""
+    env = SerialEnv(num_envs, lambda: GymEnv("a3g/SuperMarioBros-1-1-v0"))
     rollout = env.rollout(agent_steps, break_when_any_done=False)
     env.close()
     return rollout
