@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, TypeVar
 
 import tyro
 
 from a3g.algorithm_options import options_class, refuse_options_of_others
 from a3g.config import TrainConfig
+from a3g.config_file import checked_values, read_config_file, split_config_file
 from a3g.errors import UserError
 from a3g.eval_config import EvalConfig
 from a3g.explore_config import ExploreConfig
+from a3g.help_text import Entry, print_help
 from a3g.presets import PRESETS, preset_name, preset_values
 from a3g.resume_request import ResumeRequest
 
@@ -23,7 +26,7 @@ EXIT_CODES = (
     "in a file; stopped and saved on SIGINT 130, SIGTERM 143, SIGUSR1 138, SIGHUP 129."
 )
 
-
+ALGORITHM_HELP = "The options of another algorithm: --algorithm NAME --help."
 EXPLORING = "`python main.py explore --help`: find ways through the stages without a network, before training."
 EXPLORE_EXIT_CODES = (
     "Exit codes: 0 every stage has as many demonstrations as wanted; 1 some are missing when the time is up; 2 a mistake in "
@@ -40,63 +43,108 @@ def parse_resume_request(arguments: Sequence[str]) -> ResumeRequest:
         UserError: if a value makes no sense.
         SystemExit: with code 2 for what tyro itself refuses.
     """
-    arguments = list(arguments)
+    path, arguments = split_config_file(arguments)
     _refuse_empty(arguments)
-    request, _ = tyro.cli(ResumeRequest, args=arguments, return_unknown_args=True, add_help=False)
+    names = {field.name for field in fields(ResumeRequest)}
+    given = {} if path is None else {name: value for name, value in read_config_file(path).items() if name in names}
+    values = {} if path is None else checked_values(path, given, TrainConfig)
+    request, _ = tyro.cli(
+        ResumeRequest, args=arguments, default=ResumeRequest(**values), return_unknown_args=True, add_help=False
+    )
     return request
 
 
 def parse_train(arguments: Sequence[str] | None = None, defaults: TrainConfig | None = None) -> TrainConfig:
-    """The training options on the command line; `--preset NAME` sets the defaults of the others.
+    """The training options on the command line.
+
+    What stands on the command line wins over the file that `--config` names, that over `--preset`, that over `defaults`.
 
     Raises:
         UserError: if a value makes no sense.
         SystemExit: with code 2 for what tyro itself refuses, 0 after --help.
     """
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
-    preset = _value_of(arguments, "--preset")
+    path, arguments = split_config_file(sys.argv[1:] if arguments is None else arguments)
+    from_file = {} if path is None else read_config_file(path)
+    named = {} if path is None else checked_values(path, _only(from_file, "preset", "env", "algorithm"), TrainConfig)
+    defaults = defaults or TrainConfig()
+    preset = _value_of(arguments, "--preset") or named.get("preset", "")
     if preset:
         preset = preset_name(preset)
-        defaults = defaults or TrainConfig()
-        env = _value_of(arguments, "--env") or _value_of(arguments, "-ev") or defaults.env
+        env = _value_of(arguments, "--env") or _value_of(arguments, "-ev") or named.get("env", defaults.env)
         defaults = defaults.with_values(preset_values(preset, env))
     algorithm = _value_of(arguments, "--algorithm") or _value_of(arguments, "--loss")
-    if algorithm:  # decides which options there are
-        defaults = defaults or TrainConfig()
-        kind = options_class(algorithm)
-        general = {} if isinstance(defaults.options, kind) else kind.general
-        defaults = defaults.with_values({**general, "algorithm": algorithm})
-    refuse_options_of_others(arguments, (defaults or TrainConfig()).algorithm)
-    width = max(map(len, PRESETS)) + 1
-    presets = "\n".join(f"  {name + ':':<{width}} {text}" for name, (text, _) in PRESETS.items())
-    description = (
-        f"{TrainConfig.__doc__}\n\n{EXIT_CODES}\n\n{EXPLORING}\n\n--preset NAME sets the defaults of the others:\n{presets}"
-    )
-    config = _parse(TrainConfig, arguments, defaults, description)
+    if path is not None:
+        of_file = named.get("algorithm", "") or algorithm
+        defaults = _with_algorithm(defaults, of_file)
+        values = checked_values(path, from_file, TrainConfig, of_file or defaults.algorithm)
+        try:
+            defaults = defaults.with_values(values)
+        except UserError as error:
+            raise UserError(f"In the config file {path}: {error}") from error
+    defaults = _with_algorithm(defaults, algorithm)
+    if _asks_for_help(arguments):
+        description = f"{TrainConfig.__doc__}\n\n{EXIT_CODES}\n\n{EXPLORING}\n\n{ALGORITHM_HELP}"
+        print_help(defaults, _program(), description, [Entry(name, text) for name, (text, _) in PRESETS.items()])
+        raise SystemExit(0)
+    refuse_options_of_others(arguments, defaults.algorithm)
+    config = _parse(TrainConfig, arguments, defaults)
     return replace(config, preset=preset) if preset else config
 
 
 def parse_eval(arguments: Sequence[str] | None = None) -> EvalConfig:
-    """The evaluation options on the command line; raises as `parse_train`."""
-    return _parse(EvalConfig, list(sys.argv[1:] if arguments is None else arguments), None, EvalConfig.__doc__ or "")
+    """The evaluation options on the command line and in the file that `--config` names; raises as `parse_train`."""
+    return _parse_with_file(EvalConfig, sys.argv[1:] if arguments is None else arguments, None, EvalConfig.__doc__ or "")
 
 
 def parse_explore(arguments: Sequence[str] | None = None, name: str = "a3g explore") -> ExploreConfig:
-    """The exploration options on the command line; raises as `parse_train`.
+    """The exploration options on the command line and in the file that `--config` names; raises as `parse_train`.
 
     Args:
         name: of the command, for its help.
     """
     description = f"{ExploreConfig.__doc__}\n\n{EXPLORE_EXIT_CODES}"
-    return _parse(ExploreConfig, list(sys.argv[1:] if arguments is None else arguments), None, description, name)
+    return _parse_with_file(ExploreConfig, sys.argv[1:] if arguments is None else arguments, name, description)
 
 
-def _parse(
-    kind: type[Config], arguments: list[str], defaults: Config | None, description: str, name: str | None = None
-) -> Config:
-    options: dict[str, Any] = {} if defaults is None else {"default": defaults}
+def _parse_with_file(kind: type[Config], arguments: Sequence[str], name: str | None, description: str) -> Config:
+    path, arguments = split_config_file(arguments)
+    defaults = kind()
+    if path is not None:
+        values = checked_values(path, read_config_file(path), kind)
+        try:
+            defaults = replace(defaults, **values)
+        except UserError as error:
+            raise UserError(f"In the config file {path}: {error}") from error
+    if _asks_for_help(arguments):
+        print_help(defaults, name or _program(), description)
+        raise SystemExit(0)
+    return _parse(kind, arguments, defaults, name)
+
+
+def _asks_for_help(arguments: Sequence[str]) -> bool:
+    return "-h" in arguments or "--help" in arguments
+
+
+def _program() -> str:
+    return Path(sys.argv[0]).name
+
+
+def _only(values: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if name in names}
+
+
+def _with_algorithm(defaults: TrainConfig, algorithm: str) -> TrainConfig:
+    """The defaults that hold with an algorithm, which decides which options there are; an empty name changes nothing."""
+    if not algorithm:
+        return defaults
+    kind = options_class(algorithm)
+    general = {} if isinstance(defaults.options, kind) else kind.general
+    return defaults.with_values({**general, "algorithm": algorithm})
+
+
+def _parse(kind: type[Config], arguments: list[str], defaults: Config, name: str | None = None) -> Config:
     _refuse_empty(arguments)
-    config: Config = tyro.cli(kind, args=arguments, prog=name, description=description, **options)
+    config: Config = tyro.cli(kind, args=arguments, prog=name, default=defaults)
     return config
 
 
@@ -130,7 +178,7 @@ def _refuse_empty(arguments: Sequence[str]) -> None:
 def _value_of(arguments: Sequence[str], name: str) -> str:
     """What follows an option on a command line, the last time that it stands there; empty if it doesn't."""
     value = ""
-    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+    for argument, following in pairwise([*arguments, ""]):
         if argument == name:
             value = following
         elif argument.startswith(f"{name}="):

@@ -26,9 +26,9 @@ class TrainConfig:
     """Train agents to play Super Mario Bros: one lock-free actor-critic process per CPU core."""
 
     preset: str = ""
-    """Named set of values for the options below; see above."""
+    """Named set of values for the other options."""
 
-    # -- what to play
+    # -- the game
     env: Annotated[str, short("-ev")] = "SuperMarioBros-v0"
     """SuperMarioBros-v0, the whole game, or one stage such as SuperMarioBros-1-1-v0."""
     train_stages: Annotated[bool, short("-ts")] = False
@@ -60,6 +60,7 @@ class TrainConfig:
     """Chance that an agent step repeats the last action instead of the chosen one."""
     sticky_actions_max: float = 0.0
     """Each training episode draws its own such chance, from --sticky-actions to this; 0: all have --sticky-actions."""
+    # -- where episodes begin, and experts
     starts: Literal["stage", "demonstrations"] = "stage"
     """Where training episodes begin: at the start of a stage, or also along demonstrations, the nearer to the start the more
     is mastered (needs the native engine)."""
@@ -72,12 +73,13 @@ class TrainConfig:
     """Chance that an episode begins 8 to 48 agent steps before the death of its lane's last one (needs the native engine)."""
     stage_sampling: Literal["uniform", "adaptive"] = "uniform"
     """adaptive: every worker plays all stages asked for, the least cleared ones most; uniform: all alike."""
+    # -- the game
     time_per_stage: Annotated[int, short("-tps")] = 300
     """Units of the game's clock (24 frames each) allowed for a stage."""
     max_episode_length: Annotated[int, short("-mel")] = 100_000
     """Agent steps after which an episode is cut off."""
 
-    # -- who plays
+    # -- workers and machine
     workers: Annotated[int, short("-w")] = usable_cores()
     """Training processes; by default as many as this process may use cores (the original A3G: 32)."""
     lanes: int = 16
@@ -142,7 +144,7 @@ class TrainConfig:
     max_grad_norm: float = 0.0
     """Scale longer gradients down to this norm; 0 leaves them alone, as the original A3G does."""
 
-    # -- testing
+    # -- tests while training
     test_episodes: int = 5
     """Episodes per stage in a test. The others are played once a first one, in this test or an earlier one, cleared; with
     several stages and sticky actions in any case, unless that would take longer than --test-interval."""
@@ -164,7 +166,7 @@ class TrainConfig:
     max_minutes: float = 0.0
     """Stop after so many minutes; 0 never."""
 
-    # -- files
+    # -- the run and its files
     load: Annotated[bool, short("-ld")] = False
     """Begin with the weights in --load-model-dir instead of random ones."""
     load_model_dir: Annotated[Path, short("-lmd")] = Path("trained_models")

@@ -16,6 +16,7 @@ from a3g.ranges import check_ranges
 class EvalConfig:
     """Play with trained weights and score them: the 32 stages in turn, or episodes of one stage."""
 
+    # -- what is played, and by whom
     env: Annotated[str, short("-ev")] = "SuperMarioBros-v0"
     """SuperMarioBros-v0 plays the 32 stages in turn; SuperMarioBros-1-1-v0 and the like one stage."""
     num_episodes: Annotated[int, short("-ne")] = 1
@@ -29,6 +30,7 @@ class EvalConfig:
     """With SuperMarioBros-v0: play single stages; --no-test-single-stages plays the whole game with three lives."""
     episode_start: Annotated[int, short("-es")] = 0
     """First stage played, 0 for 1-1 to 31 for 8-4."""
+    # -- the game
     sticky_actions: float = 0.0
     """Chance that an agent step repeats the last action instead of the chosen one."""
     noop_max: int = 30
@@ -53,8 +55,10 @@ class EvalConfig:
     """Engine; auto takes the fastest installed."""
     seed: Annotated[int, short("-s")] = 1
     """Random seed of the starts, the sticky actions and --sample."""
+    # -- machine
     gpu_id: Annotated[int, short("-gp")] = -1
     """GPU to use; -1 is the CPU."""
+    # -- looking at it, and results
     render: Annotated[bool, short("-r")] = False
     """Watch the episodes in a window."""
     render_freq: Annotated[int, short("-rf")] = 1

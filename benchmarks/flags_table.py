@@ -2,71 +2,35 @@
 
 from __future__ import annotations
 
-import ast
-import inspect
-import textwrap
-from dataclasses import fields, is_dataclass
-from itertools import pairwise
+from dataclasses import fields
 from pathlib import Path
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any
 
 from a3g.algorithm_options import OPTIONS
 from a3g.config import TrainConfig
 from a3g.eval_config import EvalConfig
 from a3g.explore_config import ExploreConfig
+from a3g.help_text import ALGORITHM_OPTIONS, GENERAL, flag_names, groups, help_texts, shown
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "flags.md"
-# The field of TrainConfig that holds what only some algorithms have.
-ALGORITHM_OPTIONS = "options"
 # Defaults that depend on the machine are shown by what they are.
 MACHINE_DEFAULTS = {"workers": "cores"}
 
 
-def help_texts(kind: type[Any]) -> dict[str, str]:
-    """The line under each field of a dataclass, inherited fields included."""
-    texts: dict[str, str] = {}
-    for base in reversed(kind.__mro__):
-        if not is_dataclass(base):
-            continue
-        tree = ast.parse(textwrap.dedent(inspect.getsource(base)))
-        for field, text in pairwise(tree.body[0].body):  # type: ignore[attr-defined]
-            if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(text, ast.Expr):
-                assert isinstance(text.value, ast.Constant)
-                texts[field.target.id] = " ".join(str(text.value.value).split())
-    return texts
-
-
-def flag_names(kind: type[Any]) -> dict[str, list[str]]:
-    """Each field's flag and its other spellings, such as ``--lr`` and ``-l``; not those of an algorithm's own options."""
-    names: dict[str, list[str]] = {}
-    for name, hint in get_type_hints(kind, include_extras=True).items():
-        if name == ALGORITHM_OPTIONS:
-            continue
-        metadata = get_args(hint)[1:] if get_origin(hint) is not None else ()
-        aliases = [alias for each in metadata for alias in getattr(each, "aliases", None) or ()]
-        names[name] = [f"--{name.replace('_', '-')}", *aliases]
-    return names
-
-
-def shown(default: Any) -> str:
-    """A default as a person reads it."""
-    if isinstance(default, bool):
-        return "on" if default else "off"
-    if isinstance(default, tuple) and default:
-        return " ".join(map(str, default))
-    return "–" if default in (None, "", ()) else str(default)
-
-
 def table(kind: type[Any]) -> str:
-    """A Markdown table of a command's flags."""
+    """A Markdown table of a command's flags; a bold row begins each group."""
     lines = ["| flag | default | what it does |", "|---|---|---|"]
-    texts, names = help_texts(kind), flag_names(kind)
-    for field in fields(kind):
-        if field.name == ALGORITHM_OPTIONS:
-            continue
-        spellings = ", ".join(f"`{name}`" for name in names[field.name])
-        default = MACHINE_DEFAULTS.get(field.name) or shown(field.default)
-        lines.append(f"| {spellings} | {default} | {texts[field.name]} |".replace("<", "&lt;"))
+    texts, names, found = help_texts(kind), flag_names(kind), groups(kind)
+    defaults = {field.name: field.default for field in fields(kind)}
+    for group, members in found.items():
+        if len(found) > 1 and group != GENERAL:
+            lines.append(f"| **{group}** | | |")
+        for name in members:
+            if name == ALGORITHM_OPTIONS:
+                continue
+            spellings = ", ".join(f"`{spelling}`" for spelling in names[name])
+            default = MACHINE_DEFAULTS.get(name) or shown(defaults[name])
+            lines.append(f"| {spellings} | {default} | {texts[name]} |".replace("<", "&lt;"))
     return "\n".join(lines)
 
 
@@ -86,7 +50,8 @@ A flag that is on or off is switched by its name and by `--no-…` before its na
 
 ## `python main.py`
 
-`--preset NAME` sets the defaults of the other flags; see [Training](training.md#presets).
+`--preset NAME` sets the defaults of the other flags; see [Training](training.md#presets). `--config FILE` takes
+options from a file, here and in the other commands; see [From Python and other libraries](python.md#a-file-of-options).
 
 {table(TrainConfig)}
 

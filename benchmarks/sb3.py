@@ -5,7 +5,13 @@ action held for four frames and the last two shown as their maximum, 84 x 84 gre
 are the library's defaults for Atari (5 steps per rollout, RMSprop), PPO's and DQN's those of RL Baselines3 Zoo for Atari. The
 reward is the game package's own.
 
-    python benchmarks/sb3.py --algorithm a2c --seconds 60
+    python -m benchmarks.sb3 --algorithm a2c --seconds 60
+
+With `--compare` it says how many times faster Stable-Baselines3 becomes on our vector environment (the adapter of
+examples/sb3_ppo.py): the same algorithm, settings, actions, rewards and picture size on our games, on theirs in processes of
+their own, and on theirs in one process, by turns in one run.
+
+    python -m benchmarks.sb3 --algorithm ppo --compare --seconds 60 --rounds 3
 """
 
 from __future__ import annotations
@@ -13,9 +19,10 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import json
+import statistics
 import time
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import cv2
@@ -106,16 +113,29 @@ def reason_against() -> str:
     return "" if int(game.partition(".")[0]) < 9 else f"written for gym-super-mario-bros 7, and {game} is installed"
 
 
-def make_model(algorithm: str, stage: str, seed: int) -> Any:
+def make_games(games: str, stage: str, seed: int) -> Any:
+    """Eight games as a VecEnv: pictures of 84 x 84, the last four of them."""
+    from stable_baselines3.common.env_util import make_vec_env
+    from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecFrameStack
+
+    if games == "a3g":
+        from examples.sb3_ppo import MarioVecEnv
+
+        size = {"height": 84, "width": 84, "two_frame_max": True, "noop_max": MAX_NOOPS, "skip_rate": SKIP}
+        played = {"actions": "simple", "reward": "gym", "max_episode_length": TIMEOUT_AGENT_STEPS}
+        return MarioVecEnv(f"a3g/SuperMarioBros-{stage}-v0", GAMES, **size, **played)
+    world, number = map(int, stage.split("-"))
+    kind = {"subprocess": SubprocVecEnv, "one-process": DummyVecEnv}[games]
+    kwargs = {"world": world, "stage": number}
+    return VecFrameStack(make_vec_env(MarioForSb3, GAMES, seed, env_kwargs=kwargs, vec_env_cls=kind), 4)
+
+
+def make_model(algorithm: str, stage: str, seed: int, games: str = "subprocess") -> Any:
     """A Stable-Baselines3 model on eight games."""
     from stable_baselines3 import A2C, DQN, PPO
-    from stable_baselines3.common.env_util import make_vec_env
-    from stable_baselines3.common.vec_env import SubprocVecEnv, VecFrameStack
 
-    world, number = map(int, stage.split("-"))
-    games = make_vec_env(MarioForSb3, GAMES, seed, env_kwargs={"world": world, "stage": number}, vec_env_cls=SubprocVecEnv)
     kind = {"a2c": A2C, "ppo": PPO, "dqn": DQN}[algorithm]
-    return kind("CnnPolicy", VecFrameStack(games, 4), seed=seed, device="auto", **SETTINGS[algorithm])
+    return kind("CnnPolicy", make_games(games, stage, seed), seed=seed, device="auto", **SETTINGS[algorithm])
 
 
 def clear_rate(model: Any, stage: str, episodes: int, seed: int) -> float:
@@ -145,6 +165,12 @@ class Options:
     seconds: float = 60.0
     """How long, learning included."""
     seed: int = 1
+    games: Literal["subprocess", "one-process", "a3g"] = "subprocess"
+    """gym-super-mario-bros in processes of their own or in one, or our vector environment."""
+    compare: bool = False
+    """Measure all three by turns and print how many times faster ours makes it."""
+    rounds: int = 3
+    """With --compare: how often each is measured."""
 
 
 def measure(options: Options) -> float:
@@ -170,12 +196,31 @@ def measure(options: Options) -> float:
         def _on_step(self) -> bool:
             return self.rollouts < 3 or time.perf_counter() - self.began < options.seconds
 
-    model, stopwatch = make_model(options.algorithm, options.stage, options.seed), Stopwatch()
+    model, stopwatch = make_model(options.algorithm, options.stage, options.seed, options.games), Stopwatch()
     model.learn(10**9, callback=stopwatch)
     model.get_env().close()
     return stopwatch.rate
 
 
+def compare(options: Options) -> dict[str, Any]:
+    """How many times faster Stable-Baselines3 trains on our games than on theirs: the median over the rounds."""
+    ratios: dict[str, list[float]] = {"subprocess": [], "one-process": []}
+    for _ in range(options.rounds):
+        ours = measure(replace(options, games="a3g"))
+        for games, found in ratios.items():
+            found.append(ours / measure(replace(options, games=games)))
+    return {
+        "algorithm": options.algorithm,
+        "times_faster_than": {games: round(statistics.median(found), 2) for games, found in ratios.items()},
+        "rounds": {games: [round(ratio, 2) for ratio in found] for games, found in ratios.items()},
+    }
+
+
 if __name__ == "__main__":
     chosen = tyro.cli(Options)
+    if reason := reason_against():
+        raise SystemExit(f"Stable-Baselines3 can't be measured here: {reason}.")
+    if chosen.compare:
+        print(json.dumps(compare(chosen)))
+        raise SystemExit(0)
     print(json.dumps({"algorithm": chosen.algorithm, "agent_steps_per_second": measure(chosen)}))

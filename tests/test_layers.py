@@ -17,6 +17,8 @@ OPTIONS = (
     "eval_config",
     "option_types",
     "config_json",
+    "config_file",
+    "help_text",
     "explore_config",
     "resume_request",
     "presets",
@@ -43,7 +45,8 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "command_line": OPTIONS,
     "commands": ("command_line", "cluster", "processes", "runs", "reporting", *OPTIONS),
     "__main__": ("commands", "processes"),
-    "__init__": (),
+    "gymnasium_ids": ("game.stages",),
+    "__init__": ("gymnasium_ids",),
 }
 # The faces that users import and run: they hand over to the package, never the other way round.
 FACES = {"environment", "shared_optim", "main", "gym_eval", "benchmarks", "tests"}

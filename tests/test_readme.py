@@ -11,8 +11,9 @@ from a3g.algorithm_options import OPTIONS
 from a3g.config import TrainConfig
 from a3g.eval_config import EvalConfig
 from a3g.explore_config import ExploreConfig
+from a3g.help_text import flag_names
 from a3g.presets import PRESETS
-from benchmarks.flags_table import PAGE, flag_names, page
+from benchmarks.flags_table import PAGE, page
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
@@ -20,7 +21,7 @@ LONGEST_README = 120
 PAGES = sorted({README, *(ROOT / "docs").rglob("*.md"), *ROOT.glob("[!.]*/README.md"), *ROOT.glob("C*.md")})
 
 # Flags of other programs (docker, pip, tensorboard, mkdocs, cmake) that the pages mention.
-FOREIGN_FLAGS = {"--help", "--version", "--no-", "--shm-size", "--strict", "--logdir", "--requirement"}
+FOREIGN_FLAGS = {"--help", "--version", "--no-", "--shm-size", "--strict", "--logdir", "--requirement", "--init", "--gpus"}
 COMMANDS = {"main.py": TrainConfig, "main.py explore": ExploreConfig, "gym_eval.py": EvalConfig}
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _FLAG = re.compile(r"(?<![\w-])--?[a-z][a-z0-9-]*")
@@ -49,7 +50,7 @@ def spellings(kind: type[TrainConfig] | type[EvalConfig] | type[ExploreConfig]) 
     """Everything that a command accepts as a flag."""
     kinds = [kind, *OPTIONS.values()] if kind is TrainConfig else [kind]
     flags = {spelling for each in kinds for names in flag_names(each).values() for spelling in names}
-    return flags | {f"--no-{flag[2:]}" for flag in flags if flag.startswith("--")} | {"--preset", "--help"}
+    return flags | {f"--no-{flag[2:]}" for flag in flags if flag.startswith("--")} | {"--preset", "--config", "--help"}
 
 
 def script_flags() -> set[str]:
