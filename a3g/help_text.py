@@ -16,7 +16,6 @@ import textwrap
 import types
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, is_dataclass
-from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -43,7 +42,6 @@ class Entry:
     text: str
 
 
-@cache
 def help_texts(kind: type[Any]) -> dict[str, str]:
     """The sentence under each field of a dataclass, inherited fields included."""
     texts: dict[str, str] = {}
@@ -55,7 +53,6 @@ def help_texts(kind: type[Any]) -> dict[str, str]:
     return texts
 
 
-@cache
 def groups(kind: type[Any]) -> dict[str, list[str]]:
     """A dataclass's fields by their groups, in the order of the source."""
     group_of: dict[str, str] = {}
@@ -67,8 +64,8 @@ def groups(kind: type[Any]) -> dict[str, list[str]]:
                 above = [heading for number, heading in headings.items() if number < field.lineno]
                 group_of[field.target.id] = above[-1] if above else GENERAL
     found: dict[str, list[str]] = {}
-    for field in fields(kind):
-        found.setdefault(group_of[field.name], []).append(field.name)
+    for each in fields(kind):
+        found.setdefault(group_of[each.name], []).append(each.name)
     return found
 
 
@@ -110,7 +107,8 @@ def print_help(config: Any, prog: str, description: str, presets: Iterable[Entry
             "--config FILE", "Take options from a run's config.json or from a TOML file; flags win over it, it over --preset."
         ),
     ]
-    table = groups(type(config))
+    kind: type[Any] = type(config)
+    table = groups(kind)
     for name, names in {GENERAL: [], **table}.items():
         entries = [
             *(general if name == GENERAL else ()),
@@ -128,7 +126,8 @@ def print_help(config: Any, prog: str, description: str, presets: Iterable[Entry
 
 
 def _entries(config: Any, names: list[str]) -> list[Entry]:
-    texts, flags = help_texts(type(config)), flag_names(type(config))
+    kind: type[Any] = type(config)
+    texts, flags = help_texts(kind), flag_names(kind)
     hints, extras = get_type_hints(type(config)), _annotations(type(config))
     entries = []
     for name in names:

@@ -86,6 +86,7 @@ def train(options: Options) -> list[float]:
     torch.manual_seed(options.seed)
     device = torch.device(options.device)
     envs = gymnasium.make_vec(options.env_id, num_envs=options.num_envs)
+    assert isinstance(envs.single_observation_space, gymnasium.spaces.Box)
     stack = envs.single_observation_space.shape[0]
     agent = Agent(stack, int(envs.single_action_space.n)).to(device)
     optimizer = torch.optim.Adam(agent.parameters(), lr=options.lr, eps=1e-5)

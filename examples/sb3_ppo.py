@@ -87,7 +87,8 @@ class MarioVecEnv(VecEnv):
         self.envs.close()
 
     def get_images(self) -> Sequence[np.ndarray | None]:
-        return self.envs.render() or [None] * self.num_envs
+        pictures: Any = self.envs.render()
+        return pictures or [None] * self.num_envs
 
     def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
         value = getattr(self.envs, attr_name)
