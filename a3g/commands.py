@@ -101,9 +101,10 @@ def _with_settings_of_run(request: ResumeRequest, arguments: Sequence[str]) -> T
     chosen = found.parent if automatic or not Path(request.resume).is_file() else found
     # Where things lie is no setting of a run: it goes on where its checkpoint is, unless it gets a new name now, and a
     # file does not decide what else is written on this machine.
+    # Nor is who may look at it.
     folders = {name: getattr(TrainConfig, name) for name in ("log_dir", "load_model_dir", "save_model_dir")}
     settings = load_config(found)
-    resumed = parse_train(arguments, defaults=replace(settings, run_name="", **folders))
+    resumed = parse_train(arguments, defaults=replace(settings, run_name="", watch=None, watch_host=TrainConfig.watch_host, **folders))
     if settings.save_model_dir != resumed.save_model_dir:
         say(f"a3g: the best weights go to {resumed.save_model_dir}, they went to {settings.save_model_dir} before")
     return replace(resumed, resume=str(chosen), run_name="" if automatic else resumed.run_name)

@@ -110,6 +110,8 @@ RANGES: dict[str, Range] = {
     "checkpoint_interval": _POSITIVE_SECONDS,
     "keep_checkpoints": Range(1, 10**6),
     "heartbeat_timeout": Range(1, _DAYS),
+    # -- the page
+    "watch": Range(0, 65_535, words="a port from 1 to 65535, or 0 for a free one"),
     # -- evaluation only
     "num_episodes": Range(1, 10**6),
     "episode_start": Range(0, 31, words="0 (1-1) to 31 (8-4)"),
