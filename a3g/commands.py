@@ -104,7 +104,9 @@ def _with_settings_of_run(request: ResumeRequest, arguments: Sequence[str]) -> T
     # Nor is who may look at it.
     folders = {name: getattr(TrainConfig, name) for name in ("log_dir", "load_model_dir", "save_model_dir")}
     settings = load_config(found)
-    resumed = parse_train(arguments, defaults=replace(settings, run_name="", watch=None, watch_host=TrainConfig.watch_host, **folders))
+    resumed = parse_train(
+        arguments, defaults=replace(settings, run_name="", watch=None, watch_host=TrainConfig.watch_host, **folders)
+    )
     if settings.save_model_dir != resumed.save_model_dir:
         say(f"a3g: the best weights go to {resumed.save_model_dir}, they went to {settings.save_model_dir} before")
     return replace(resumed, resume=str(chosen), run_name="" if automatic else resumed.run_name)

@@ -135,7 +135,9 @@ class TrainingRun:
 
 def action_names(game: GameOptions) -> list[str]:
     """The actions as the buttons that they hold."""
-    return ["".join(sign for bit, sign in _BUTTON_SIGNS.items() if buttons & bit) or "·" for buttons in ACTION_SETS[game.actions]]
+    return [
+        "".join(sign for bit, sign in _BUTTON_SIGNS.items() if buttons & bit) or "·" for buttons in ACTION_SETS[game.actions]
+    ]
 
 
 def _stage(status: Any) -> dict[str, Any]:

@@ -95,7 +95,11 @@ class EvaluationView:
         places = table[tiles, Tile.HISTORY].astype(np.int64) % history.shape[1]
         likely = np.exp(preferences[rows] - preferences[rows].max(-1, keepdims=True))
         history[tiles, places, :-3] = likely / likely.sum(-1, keepdims=True)
-        history[tiles, places, -3], history[tiles, places, -2], history[tiles, places, -1] = values[rows], rewards[at], actions[at]
+        history[tiles, places, -3], history[tiles, places, -2], history[tiles, places, -1] = (
+            values[rows],
+            rewards[at],
+            actions[at],
+        )
         table[tiles, Tile.HISTORY] += 1
         if not self._games.is_due():
             return

@@ -30,9 +30,13 @@ def bind(host: str, port: int) -> socket.socket:
     except OSError as error:
         listening.close()
         if error.errno == errno.EADDRINUSE:
-            raise UserError(f"--watch: port {port} is taken by another program: choose another one, or 0 for a free one.") from error
+            raise UserError(
+                f"--watch: port {port} is taken by another program: choose another one, or 0 for a free one."
+            ) from error
         if error.errno == errno.EACCES:
-            raise UserError(f"--watch: port {port} needs the rights of the administrator: choose one from 1024 to 65535.") from error
+            raise UserError(
+                f"--watch: port {port} needs the rights of the administrator: choose one from 1024 to 65535."
+            ) from error
         if error.errno == errno.EADDRNOTAVAIL:
             raise UserError(f"--watch-host must be an address of this machine, not {host!r:.60}.") from error
         raise UserError(f"--watch: can't listen at {host} port {port}: {error.strerror}.") from error

@@ -21,9 +21,14 @@ _LARGEST_JSON = 1 << 24
 _BYTES_AT_ONCE = 1 << 22
 # An absolute path, or one that begins in the home folder or beside this one; "agent steps/s" is none.
 _PATH = re.compile(r"(?<![\w.)\]])(?:~|\.{1,2})?/[^\s'\",;:()]+")
-_PLACES = {
-    name for name, kind in get_type_hints(TrainConfig).items() if kind is Path
-} | {"resume", "run_name", "watch", "watch_host", "commit", "host"}
+_PLACES = {name for name, kind in get_type_hints(TrainConfig).items() if kind is Path} | {
+    "resume",
+    "run_name",
+    "watch",
+    "watch_host",
+    "commit",
+    "host",
+}
 
 
 def without_paths(text: str) -> str:
