@@ -17,6 +17,7 @@ from a3g.eval_config import EvalConfig
 from a3g.explore_config import ExploreConfig
 from a3g.presets import PRESETS, preset_name, preset_values
 from a3g.resume_request import ResumeRequest
+from a3g.watch_config import WatchConfig
 
 EXIT_CODES = (
     "Exit codes: 0 the goal was reached; 1 the run can't go on, or its end could not be saved; 2 a mistake in the command or "
@@ -30,7 +31,7 @@ EXPLORE_EXIT_CODES = (
     "the command or in a file, or a file that can't be written; stopped by SIGINT 130, SIGTERM 143, SIGUSR1 138, SIGHUP 129."
 )
 
-Config = TypeVar("Config", TrainConfig, EvalConfig, ExploreConfig)
+Config = TypeVar("Config", TrainConfig, EvalConfig, ExploreConfig, WatchConfig)
 
 
 def parse_resume_request(arguments: Sequence[str]) -> ResumeRequest:
@@ -88,6 +89,11 @@ def parse_explore(arguments: Sequence[str] | None = None, name: str = "a3g explo
     """
     description = f"{ExploreConfig.__doc__}\n\n{EXPLORE_EXIT_CODES}"
     return _parse(ExploreConfig, list(sys.argv[1:] if arguments is None else arguments), None, description, name)
+
+
+def parse_watch(arguments: Sequence[str], name: str = "a3g watch") -> WatchConfig:
+    """The options of `a3g watch` on the command line; raises as `parse_train`."""
+    return _parse(WatchConfig, list(arguments), None, WatchConfig.__doc__ or "", name)
 
 
 def _parse(

@@ -1,4 +1,4 @@
-"""The commands train, eval and explore: parse, validate, hand over, and say a user's mistake in one sentence."""
+"""The commands train, eval, explore and watch: parse, validate, hand over, and say a user's mistake in one sentence."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from a3g.command_line import parse_eval, parse_explore, parse_resume_request, parse_train
+from a3g.command_line import parse_eval, parse_explore, parse_resume_request, parse_train, parse_watch
 from a3g.config import TrainConfig
 from a3g.errors import UserError
 from a3g.interrupts import EXIT_INTERRUPTED, raise_on_interrupt
@@ -79,6 +79,27 @@ def explore_command(arguments: Sequence[str], name: str) -> int:
 
         raise_on_interrupt()
         return explore(config)
+    except UserError as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+
+
+def watch_command(arguments: Sequence[str], name: str) -> int:
+    """Show a run that is over; returns the exit code.
+
+    Args:
+        arguments: options of `a3g.watch_config.WatchConfig`.
+        name: of the command, which error messages begin with.
+    """
+    make_output_patient()
+    try:
+        config = parse_watch(arguments, name)
+        from a3g.processes.watch_server import serve_finished_run  # only now, so that --help is quick
+
+        raise_on_interrupt()
+        return serve_finished_run(config.folder, config.host, config.port)
     except UserError as error:
         print(f"{name}: {error}", file=sys.stderr)
         return 2

@@ -18,6 +18,7 @@ OPTIONS = (
     "option_types",
     "config_json",
     "explore_config",
+    "watch_config",
     "resume_request",
     "presets",
     "stage_settings",

@@ -31,7 +31,9 @@ from a3g.game.stages import WHOLE_GAME, Stage
 from a3g.processes.evaluation import Evaluator
 from a3g.processes.play_report import report
 from a3g.processes.process import check_gpus, compute_on_one_core, prepare_device
+from a3g.processes.watch_evaluation import EvaluationPage
 from a3g.reporting.video import VideoWriter
+from a3g.reporting.watch.address import bind
 from a3g.reporting.window import Window
 from a3g.runs.playable import default_weights_path, find_weights
 from a3g.runs.scores import EpisodeResult, results_to_json
@@ -44,6 +46,7 @@ def evaluate(config: EvalConfig) -> int:
     Raises:
         UserError: if weights, engine, GPU, display or a folder to write into are missing.
     """
+    listening = None if config.watch is None else bind(config.watch_host, config.watch)
     weights_file, weights = _load(config)
     check_gpus((config.gpu_id,))
     device = prepare_device(config.gpu_id)
@@ -85,8 +88,15 @@ def evaluate(config: EvalConfig) -> int:
         task = progress.add_task("playing", total=len(stages))
         interrupted = stack.enter_context(_first_interrupt())
 
+        page = None
+        if listening is not None:
+            page = stack.enter_context(EvaluationPage(config, listening, game, weights_file, weights.agent_steps))
+            console.print(f"watch it at {page.url}", highlight=False)
+
         def on_result(index: int, result: EpisodeResult) -> None:
             results[index] = result
+            if page is not None:
+                page.note(results.values())
             show.end_episode()
             progress.advance(task)
 
@@ -96,8 +106,13 @@ def evaluate(config: EvalConfig) -> int:
             sample=config.sample,
             on_frame=show.hook_for if show.wanted else None,
             on_result=on_result,
-            stop=lambda: bool(interrupted),
+            stop=lambda: bool(interrupted) or (page is not None and page.pace()),
+            observer=None if page is None else page.view,
         )
+        if page is not None and not interrupted:
+            console.print("All episodes are over; Ctrl-C ends the page.")
+            page.wait(lambda: bool(interrupted))
+            interrupted.clear()  # nothing was cut off
     ended = [results[i] for i in sorted(results)]
     if interrupted:
         console.print(f"Stopped: {len(ended)} of {len(stages)} episodes ended.")

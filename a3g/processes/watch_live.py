@@ -36,7 +36,7 @@ _POLL_SECONDS = 0.03
 _MOST_ANSWERS = 240.0
 _LARGEST_REQUEST = 1024
 _JPEG_MOSAIC = [cv2.IMWRITE_JPEG_QUALITY, 80]
-_JPEG_LARGE = [cv2.IMWRITE_JPEG_QUALITY, 92]
+JPEG_LARGE = [cv2.IMWRITE_JPEG_QUALITY, 92]
 AUTO = "auto"
 TEST = "test"
 
@@ -182,7 +182,7 @@ class LiveGames:
                 parts["mosaic"] = encoded.mosaic
             if (source, tile, encoded.sequence) != viewer.seen and tile in encoded.pictures:
                 if tile not in encoded.large:
-                    encoded.large[tile] = jpeg(encoded.pictures[tile], _JPEG_LARGE)
+                    encoded.large[tile] = jpeg(encoded.pictures[tile], JPEG_LARGE)
                 parts["large"] = encoded.large[tile]
                 parts["seen"] = _observation(slot.observations[tile])
             known = viewer.request.known if viewer.seen[:2] == (source, tile) else 0
@@ -258,4 +258,4 @@ def _observation(stack: NDArray[np.uint8]) -> bytes:
     """What the agent sees: its pictures side by side, the oldest first; empty for a map."""
     if stack.shape[-2] == 1:
         return b""
-    return jpeg(np.ascontiguousarray(np.concatenate(list(stack), axis=1)), _JPEG_LARGE)
+    return jpeg(np.ascontiguousarray(np.concatenate(list(stack), axis=1)), JPEG_LARGE)

@@ -5,144 +5,38 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
 import socket
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import cv2
+import setproctitle
 import uvicorn
-from starlette.websockets import WebSocket
 
 from a3g.config import TrainConfig
-from a3g.game.buttons import BUTTON_A, BUTTON_B, BUTTON_DOWN, BUTTON_LEFT, BUTTON_RIGHT, BUTTON_UP
-from a3g.game.options import ACTION_SETS, GameOptions
-from a3g.processes.counters import Count
-from a3g.processes.process import prepare_process
-from a3g.processes.run_statistics import Run, read_status
+from a3g.errors import UserError
+from a3g.eval_config import EvalConfig
+from a3g.files import looking_into
+from a3g.game.options import GameOptions
+from a3g.processes.process import compute_on_one_core, prepare_process
+from a3g.processes.run_end import collect_stop_signals
 from a3g.processes.shared_run import SharedRun
 from a3g.processes.watch_channel import WatchChannel
-from a3g.processes.watch_live import LiveGames
-from a3g.reporting.metrics_registry import metric
-from a3g.reporting.phases import PHASE_NAMES
+from a3g.processes.watch_runs import EvaluationRun, FinishedRun, TrainingRun
 from a3g.reporting.say import say
-from a3g.reporting.status import SavingStatus
-from a3g.reporting.step_rate import StepRate
+from a3g.reporting.watch.address import bind, url
 from a3g.reporting.watch.app import make_app
-from a3g.reporting.watch.run_files import Curves, read_json, settings_of, without_paths
-from a3g.runs.paths import SCORECARD_NAME
+from a3g.runs.paths import CONFIG_NAME
 
 TITLE = "a3g watch"
-_BUTTON_SIGNS = {BUTTON_LEFT: "←", BUTTON_RIGHT: "→", BUTTON_UP: "↑", BUTTON_DOWN: "↓", BUTTON_A: "A", BUTTON_B: "B"}
 # The page gives way to training.
 NICENESS = 10
 POLL_SECONDS = 0.25
 # More connections than this are refused; viewers are fewer, see `MOST_VIEWERS`.
 MOST_CONNECTIONS = 192
 LARGEST_MESSAGE = 4096
-
-
-class TrainingRun:
-    """A run that goes on, as the page sees it."""
-
-    def __init__(self, config: TrainConfig, shared: SharedRun, folder: Path) -> None:
-        assert shared.watch is not None
-        self.folder: Path | None = folder
-        self._run = Run(config, folder, shared, None, -1)
-        self._channel = shared.watch
-        self._games = LiveGames(shared.watch, self.status)
-        self._curves = Curves(folder)
-        self._rate: StepRate | None = None
-        self._worker_rates = [StepRate() for _ in range(config.workers)]
-        self._beats = [(-1, 0.0)] * (config.workers + 1)
-
-    def description(self) -> dict[str, Any]:
-        config, game = self._run.config, self._run.config.game_options()
-        return {
-            "kind": "training",
-            "name": self._run.folder.name,
-            "env": config.env,
-            "workers": config.workers,
-            "lanes": config.lanes,
-            "stages": [str(stage) for stage in config.test_stages()],
-            "action_names": action_names(game),
-            "subtitle": f"{config.env}, {config.algorithm}, {config.workers} workers with {config.lanes} games each",
-            "settings": settings_of(config),
-            "play": False,
-        }
-
-    def status(self) -> dict[str, Any]:
-        note = self._channel.read_note()
-        status = read_status(self._run, SavingStatus(**note.get("saving", {})), note.get("trouble", ""))
-        # The launcher's own counts are not shared.
-        seconds = note.get("seconds_before", 0.0) + self._run.shared.counters.seconds_since_first_step
-        self._rate = self._rate or StepRate(seconds, status.agent_steps)
-        return {
-            "agent_steps": status.agent_steps,
-            "rate": self._rate.update(seconds, status.agent_steps),
-            "seconds": seconds,
-            "updates": status.updates,
-            "episodes": status.episodes,
-            "skipped": status.skipped_updates,
-            "restarts": note.get("restarts", 0),
-            "restored": note.get("restored", 0),
-            "trouble": without_paths(status.last_trouble),
-            "saved_at": status.saving.saved_at,
-            "not_saving": without_paths(status.saving.trouble),
-            "tests": status.tests,
-            "tested_agent_steps": status.tested_agent_steps,
-            "testing": self._channel.is_testing,
-            "rests": self._channel.seconds_to_test,
-            "stages": [_stage(stage) for stage in status.stages],
-            "metrics": {metric(name).heading: value for name, value in status.metrics.items()},
-            "phases": dict(zip(PHASE_NAMES, status.phase_shares, strict=True)),
-            "processes": self._processes(note.get("children", {}), seconds),
-            "viewers": self._games.viewers,
-        }
-
-    def curves(self) -> dict[str, list[tuple[int, float, float]]]:
-        return self._curves.read()
-
-    def scorecard(self) -> dict[str, Any]:
-        return read_json(self._run.folder / SCORECARD_NAME)
-
-    async def live(self, websocket: WebSocket) -> None:
-        await self._games.serve(websocket)
-
-    async def play(self, websocket: WebSocket) -> None:
-        await websocket.close(1013)
-
-    def _processes(self, children: dict[str, int], seconds: float) -> list[dict[str, Any]]:
-        """The workers and the tester: steps per second, seconds since the last sign of life, restarts."""
-        shared, now = self._run.shared, time.monotonic()
-        processes = []
-        for number, (before, since) in enumerate(self._beats):
-            beats = shared.control.heartbeats.count(number)
-            if beats != before:
-                self._beats[number] = beats, now
-                since = now
-            is_worker = number < self._run.config.workers
-            title = f"a3g train {number}" if is_worker else "a3g test"
-            rate = None
-            if is_worker:
-                rate = self._worker_rates[number].update(now, int(shared.counters.counts[number, Count.AGENT_STEPS]))
-            processes.append(
-                {"title": title, "rate": rate, "silent": now - since, "started": beats > 0, "restarts": children.get(title, 0)}
-            )
-        return processes
-
-
-def action_names(game: GameOptions) -> list[str]:
-    """The actions as the buttons that they hold."""
-    return [
-        "".join(sign for bit, sign in _BUTTON_SIGNS.items() if buttons & bit) or "·" for buttons in ACTION_SETS[game.actions]
-    ]
-
-
-def _stage(status: Any) -> dict[str, Any]:
-    names = ("stage", "episodes", "clear_rate", "furthest", "tested", "test_clear_rate", "test_furthest", "best_clears")
-    return {name: getattr(status, name) for name in names}
 
 
 def run_watch_server(config: TrainConfig, shared: SharedRun, folder: Path, listening: socket.socket) -> None:
@@ -210,6 +104,31 @@ class _Server(uvicorn.Server):
         yield
 
 
-def announce(address: str) -> None:
-    """Say where the page is."""
-    say(f"a3g: the page is at {address}")
+def run_evaluation_server(
+    config: EvalConfig, channel: WatchChannel, game: GameOptions, weights: Path, agent_steps: int, listening: socket.socket
+) -> None:
+    """Entry point of the process that shows an evaluation; it ends with the evaluation. Arguments as in `EvaluationRun`."""
+    prepare_process(TITLE)
+    serve(EvaluationRun(config, channel, game, weights, agent_steps), config.watch_host, listening, lambda: False)
+
+
+def serve_finished_run(folder: Path, host: str, port: int) -> int:
+    """Show a run's folder until Ctrl-C; returns the exit code.
+
+    Raises:
+        UserError: if it is no run's folder, or the address can't be used.
+    """
+    setproctitle.setproctitle(TITLE)
+    compute_on_one_core()
+    with looking_into(folder):
+        if not (folder / CONFIG_NAME).is_file():
+            raise UserError(f"The folder {folder} is no run's: it has no {CONFIG_NAME}.")
+    try:
+        run = FinishedRun(folder)
+    except ValueError as error:
+        raise UserError(f"The file {folder / CONFIG_NAME} is damaged: {error}.") from error
+    received: list[signal.Signals] = []
+    with bind(host, port) as listening, collect_stop_signals(received):
+        say(f"a3g: watch it at {url(listening, host)}, Ctrl-C ends the page")
+        serve(run, host, listening, lambda: bool(received))
+    return 0 if received and received[0] == signal.SIGINT else 128 + received[0] if received else 0

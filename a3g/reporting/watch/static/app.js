@@ -15,7 +15,7 @@ function showStatus(status) {
     return;
   }
   pill.textContent = status.over ? "over" : "live";
-  pill.className = status.over ? "pill" : "pill live";
+  pill.className = status.over ? "pill" : "pill on";
   const cleared = status.stages.filter((stage) => stage.best_clears).length;
   figures($("figures"), [
     ["agent steps", count(status.agent_steps)],
