@@ -120,10 +120,10 @@ class LiveGames:
 
     async def serve(self, websocket: WebSocket) -> None:
         """Answer a viewer's requests until it leaves, or does not behave."""
+        await websocket.accept()
         if len(self._viewers) >= MOST_VIEWERS:
             await websocket.close(1013, "Too many viewers: try again later.")
             return
-        await websocket.accept()
         viewer = _Viewer()
         self._viewers.add(viewer)
         if self._polling is None:

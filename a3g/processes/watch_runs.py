@@ -228,7 +228,7 @@ class FinishedRun:
             **{name: summary.get(name, 0) for name in ("agent_steps", "seconds", "updates", "episodes", "restarts")},
             "rate": summary.get("agent_steps_per_second"),
             "skipped": summary.get("skipped_updates", 0),
-            "trouble": without_paths(str(summary.get("exit_reason", ""))),
+            "ended": without_paths(str(summary.get("exit_reason", ""))),
             "over": True,
             "stages": [{"stage": stage, "best_clears": True} for stage in passed],
         }

@@ -14,7 +14,7 @@ function showStatus(status) {
     pill.className = "pill lost";
     return;
   }
-  pill.textContent = status.over ? "over" : "live";
+  pill.textContent = !status.over ? "live" : status.ended ? `over: ${status.ended}` : "over";
   pill.className = status.over ? "pill" : "pill on";
   const cleared = status.stages.filter((stage) => stage.best_clears).length;
   figures($("figures"), [
@@ -25,6 +25,7 @@ function showStatus(status) {
     ["tests", count(status.tests)],
     ["time", clock(status.seconds)],
   ]);
+  if (status.ended) $("pill").title = status.ended;
   const trouble = status.not_saving || status.trouble;
   $("trouble").hidden = !trouble;
   $("trouble").textContent = trouble ?? "";
