@@ -167,9 +167,8 @@ def main(options: Options) -> None:
         "key_to_picture": idle,
     }
     for name, values in ratios.items():
-        print(
-            f"{name}: {1 - statistics.median(values):.1%} slower than without the page (rounds {min(values):.3f} to {max(values):.3f})"
-        )
+        rounds = f"rounds {min(values):.3f} to {max(values):.3f}"
+        print(f"{name}: {1 - statistics.median(values):.1%} slower than without the page ({rounds})")
     for name, latency in (("while a training runs", busy), ("on an idle machine", idle)):
         print(f"key to picture {name}: median {latency['median_ms']:.0f} ms, 95% within {latency['p95_ms']:.0f} ms")
     if options.json is not None:

@@ -32,6 +32,7 @@ from a3g.reporting.watch.run_files import MOST_POINTS, Curves, without_paths
 from tests.watching import PATIENCE_SECONDS, Page, PlayedPage, ask, closing, unpack, wait_for
 
 BUTTON_RIGHT = 128
+CLIENT = httpx.Client(timeout=PATIENCE_SECONDS)
 
 
 @pytest.fixture(scope="module")
@@ -178,7 +179,7 @@ def test_a_request_that_is_none_ends_its_connection_only(played: PlayedPage, req
 
 def test_a_huge_message_ends_its_connection_only(played: PlayedPage) -> None:
     with played.viewer() as viewer:
-        with pytest.raises(ConnectionClosed) as ending:
+        with pytest.raises(ConnectionClosed) as ending:  # noqa: PT012 (either of the two notices it)
             viewer.send("x" * 5_000_000)
             viewer.recv(PATIENCE_SECONDS)
         assert ending.value.rcvd is None or ending.value.rcvd.code == 1009
@@ -191,9 +192,9 @@ def test_a_huge_message_ends_its_connection_only(played: PlayedPage) -> None:
 
 def test_only_own_names_are_served(played: PlayedPage) -> None:
     for host in ("127.0.0.1", "localhost", f"localhost:{played.port}", "[::1]:80", "192.168.0.7"):
-        assert httpx.get(played.url, headers={"Host": host}).status_code == 200, host
+        assert CLIENT.get(played.url, headers={"Host": host}).status_code == 200, host
     for host in ("evil.example", "evil.example:8080", "127.0.0.1.evil.example", "localhost.evil.example", "[::1", ""):
-        answer = httpx.get(f"{played.url}/api/run", headers={"Host": host})
+        answer = CLIENT.get(f"{played.url}/api/run", headers={"Host": host})
         assert answer.status_code in (400, 421), host
         assert "stages" not in answer.text
 
@@ -212,11 +213,11 @@ def test_pages_of_other_sites_get_no_games(played: PlayedPage) -> None:
 
 def test_the_page_can_only_be_read(played: PlayedPage) -> None:
     for method in ("POST", "PUT", "DELETE", "PATCH", "OPTIONS"):
-        assert httpx.request(method, f"{played.url}/api/run").status_code == 405
-    assert httpx.request("GET", f"{played.url}/api/run", content=b"x" * 100).status_code == 413
-    assert httpx.post(f"{played.url}/api/run", content=b"x" * 20_000_000).status_code == 405
-    assert httpx.get(f"{played.url}/{'a' * 5000}").status_code == 414
-    answer = httpx.get(played.url)
+        assert CLIENT.request(method, f"{played.url}/api/run").status_code == 405
+    assert CLIENT.request("GET", f"{played.url}/api/run", content=b"x" * 100).status_code == 413
+    assert CLIENT.post(f"{played.url}/api/run", content=b"x" * 20_000_000).status_code == 405
+    assert CLIENT.get(f"{played.url}/{'a' * 5000}").status_code == 414
+    answer = CLIENT.get(played.url)
     assert "default-src 'none'" in answer.headers["content-security-policy"]
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert "access-control-allow-origin" not in answer.headers
@@ -232,7 +233,7 @@ def test_a_request_without_end_is_refused(played: PlayedPage) -> None:
         except OSError:
             answer = b""
         assert not answer or answer.startswith(b"HTTP/1.1 4")
-    assert httpx.get(played.url).status_code == 200
+    assert CLIENT.get(played.url).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -260,13 +261,13 @@ def test_no_address_leads_to_a_file_of_the_disk(finished: tuple[Page, Path], pat
 
 
 def test_nothing_says_where_the_run_lies(finished: tuple[Page, Path]) -> None:
-    page, folder = finished
+    page, _ = finished
     for where in ("run", "status", "curves", "scorecard", "films"):
-        text = httpx.get(f"{page.url}/api/{where}").text
+        text = CLIENT.get(f"{page.url}/api/{where}").text
         assert "secret-place" not in text, where
         assert str(Path.home()) not in text
         assert socket.gethostname() not in text or len(socket.gethostname()) < 4
-    settings = httpx.get(f"{page.url}/api/run").json()["settings"]
+    settings = CLIENT.get(f"{page.url}/api/run").json()["settings"]
     assert settings["lanes"] == TrainConfig.lanes
     assert "log_dir" not in settings
 
@@ -289,17 +290,17 @@ def test_messages_lose_their_paths(text: str, shown: str) -> None:
 
 def test_a_run_that_is_over_shows_curves_scores_and_films(finished: tuple[Page, Path]) -> None:
     page, _ = finished
-    assert httpx.get(f"{page.url}/api/status").json()["agent_steps"] == 5000
-    assert httpx.get(f"{page.url}/api/curves").json()["learn/entropy"][1] == [100, 1.0, 1.9]
-    card = httpx.get(f"{page.url}/api/scorecard").json()
+    assert CLIENT.get(f"{page.url}/api/status").json()["agent_steps"] == 5000
+    assert CLIENT.get(f"{page.url}/api/curves").json()["learn/entropy"][1] == [100, 1.0, 1.9]
+    card = CLIENT.get(f"{page.url}/api/scorecard").json()
     assert card["best"]["stages"]["1-1"]["cleared"] == 5
     assert "episodes" not in card
-    (film,) = httpx.get(f"{page.url}/api/films").json()
+    (film,) = CLIENT.get(f"{page.url}/api/films").json()
     assert film["name"] == "best 1-1"
-    whole = httpx.get(f"{page.url}/films/{film['key']}.mp4")
+    whole = CLIENT.get(f"{page.url}/films/{film['key']}.mp4")
     assert whole.headers["content-type"] == "video/mp4"
     assert len(whole.content) == film["bytes"] == 256 * 40
-    part = httpx.get(f"{page.url}/films/{film['key']}.mp4", headers={"Range": "bytes=250-259"})
+    part = CLIENT.get(f"{page.url}/films/{film['key']}.mp4", headers={"Range": "bytes=250-259"})
     assert part.status_code == 206
     assert part.content == whole.content[250:260]
 
@@ -311,7 +312,7 @@ def test_films_outside_the_folder_are_not_served(finished: tuple[Page, Path], tm
     link.symlink_to(tmp_path / "other.mp4")
     linked.symlink_to(tmp_path)
     try:
-        assert [film["name"] for film in httpx.get(f"{page.url}/api/films").json()] == ["best 1-1"]
+        assert [film["name"] for film in CLIENT.get(f"{page.url}/api/films").json()] == ["best 1-1"]
     finally:
         link.unlink()
         linked.unlink()

@@ -49,6 +49,7 @@ class PlayObserver(Protocol):
         preferences: NDArray[np.float32],
         values: NDArray[np.float32],
         rewards: NDArray[np.float32],
+        infos: dict[str, Any],
     ) -> None:
         """The lanes that play were stepped; their episodes may have ended with it.
 
@@ -58,6 +59,7 @@ class PlayObserver(Protocol):
             actions, rewards: (all lanes of the environment,).
             preferences: (lanes that play, actions), see `Algorithm.preferences`.
             values: (lanes that play,).
+            infos: of the step.
         """
 
     def ended(self, lane: int, outcome: str) -> None:
@@ -231,7 +233,7 @@ class Evaluator:
             _, rewards, terminated, truncated, infos = env.step(actions)
             if observer is not None and observed:
                 lanes = [episode.lane for episode in playing]
-                observer.stepped(env, lanes, actions, preferences.cpu().numpy(), values.cpu().numpy(), rewards)
+                observer.stepped(env, lanes, actions, preferences.cpu().numpy(), values.cpu().numpy(), rewards, infos)
             for episode in playing:
                 result = episode.note(rewards, terminated, truncated, infos, self._options.max_episode_length)
                 if result is not None:

@@ -35,8 +35,9 @@ _POLL_SECONDS = 0.03
 # However many look on, so many answers a second are sent altogether.
 _MOST_ANSWERS = 240.0
 _LARGEST_REQUEST = 1024
-_JPEG_MOSAIC = [cv2.IMWRITE_JPEG_QUALITY, 80]
-JPEG_LARGE = [cv2.IMWRITE_JPEG_QUALITY, 92]
+_JPEG_MOSAIC = [cv2.IMWRITE_JPEG_QUALITY, 82]
+# Without the coarse colours that JPEG allows itself: a red Mario before a green hill would fade.
+JPEG_LARGE = [cv2.IMWRITE_JPEG_QUALITY, 92, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
 AUTO = "auto"
 TEST = "test"
 

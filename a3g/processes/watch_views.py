@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -57,6 +58,8 @@ class EvaluationView:
         self._places = {stage: i for i, stage in enumerate(different[:TILES])} if len(different) > 1 else None
         self._playing: dict[int, tuple[int, int]] = {}
         """Place and stage of each lane that plays, in the order in which they began."""
+        self._over: dict[int, tuple[int, str]] = {}
+        """Stage and outcome in each place where an episode has ended, for those who begin to look later."""
         self._shown: dict[int, int] = {}
         """The place of each lane that is shown: of several in the same place, the one that began first."""
 
@@ -78,6 +81,7 @@ class EvaluationView:
         preferences: NDArray[np.float32],
         values: NDArray[np.float32],
         rewards: NDArray[np.float32],
+        infos: dict[str, Any],
     ) -> None:
         slot = self._games.slot
         if slot is None:
@@ -92,6 +96,7 @@ class EvaluationView:
         table[tiles, Tile.STAGE] = [self._playing[lane][1] for lane in at.tolist()]
         table[tiles, Tile.STEPS] += 1
         table[tiles, Tile.REWARD] += rewards[at]
+        table[tiles, Tile.X_POS] = infos["x_pos"][at]
         places = table[tiles, Tile.HISTORY].astype(np.int64) % history.shape[1]
         likely = np.exp(preferences[rows] - preferences[rows].max(-1, keepdims=True))
         history[tiles, places, :-3] = likely / likely.sum(-1, keepdims=True)
@@ -103,6 +108,10 @@ class EvaluationView:
         table[tiles, Tile.HISTORY] += 1
         if not self._games.is_due():
             return
+        for place, (stage, outcome) in self._over.items():
+            if table[place, Tile.STATE] == TileState.EMPTY:
+                table[place, Tile.STAGE], table[place, Tile.STATE] = stage, TileState.OVER
+                table[place, Tile.OUTCOME] = OUTCOMES.index(outcome)
         observations = env.observations
         for lane, tile in zip(at.tolist(), tiles.tolist(), strict=True):
             slot.set_view(tile, env.view(lane))
@@ -110,8 +119,9 @@ class EvaluationView:
         slot.published()
 
     def ended(self, lane: int, outcome: str) -> None:
-        place = self._shown.get(lane)
-        self._playing.pop(lane, None)
+        place, (_, stage) = self._shown.get(lane), self._playing.pop(lane, (0, -1))
+        if place is not None:
+            self._over[place] = stage, outcome
         self._choose_shown()
         slot = self._games.slot
         if place is None or slot is None:

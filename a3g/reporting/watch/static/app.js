@@ -19,12 +19,12 @@ function showStatus(status) {
   const cleared = status.stages.filter((stage) => stage.best_clears).length;
   figures($("figures"), [
     ["agent steps", count(status.agent_steps)],
-    ["agent steps/s", status.rate ? short(status.rate) : "–"],
+    ["agent steps/s", status.rate ? short(status.rate) : status.over || status.wanted ? "–" : "…"],
     ["stages cleared", status.goal ? `${cleared} of ${status.goal}` : cleared],
-    ["episodes", count(status.episodes)],
+    ["episodes", status.wanted ? `${status.episodes} of ${status.wanted}` : count(status.episodes)],
     ["tests", count(status.tests)],
     ["time", clock(status.seconds)],
-  ]);
+  ].filter(([, value]) => value !== "–"));
   if (status.ended) $("pill").title = status.ended;
   const trouble = status.not_saving || status.trouble;
   $("trouble").hidden = !trouble;

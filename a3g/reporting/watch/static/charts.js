@@ -38,9 +38,10 @@ export function lineChart(canvas, series, describeX = short) {
   if (!all.length) return;
   let [left, right] = [Math.min(...all.map(([x]) => x)), Math.max(...all.map(([x]) => x))];
   let [low, high] = [Math.min(...all.map(([, y]) => y)), Math.max(...all.map(([, y]) => y))];
+  if (low === 0 && high === 0) high = 1;
   if (low === high) { low -= Math.abs(low) * 0.1 || 0.5; high += Math.abs(high) * 0.1 || 0.5; }
   if (left === right) right = left + 1;
-  const box = { left: 44, top: 6, right: width - 6, bottom: height - 18 };
+  const box = { left: 50, top: 6, right: width - 6, bottom: height - 18 };
   const toX = (x) => box.left + ((x - left) / (right - left)) * (box.right - box.left);
   const toY = (y) => box.bottom - ((y - low) / (high - low)) * (box.bottom - box.top);
   context.font = "11px system-ui, sans-serif";

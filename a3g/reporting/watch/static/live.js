@@ -143,9 +143,9 @@ export class Live {
   }
 
   nameFocus() {
-    const [name, state, outcome, , steps, reward] = this.tiles[this.tile] ?? [];
+    const [name, state, outcome, , steps, reward, x] = this.tiles[this.tile] ?? [];
     $("focus-name").textContent = name || "–";
-    $("focus-state").textContent = !state ? "" : state === 2 ? WORDS[outcome] ?? "" : `step ${short(steps)}, reward ${short(reward)}`;
+    $("focus-state").textContent = !state ? "" : state === 2 ? WORDS[outcome] ?? "" : `step ${short(steps)}, x ${short(x)}, reward ${short(reward)}`;
   }
 
   makeActions() {

@@ -95,7 +95,7 @@ export class Scorecard {
         element("div", { className: "row" }, element("b", { textContent: name }), element("span", { className: `rate${passed.has(name) ? " full" : ""}`, textContent: percent(rate) })),
         element("div", { className: "meter" }, meter),
         element("p", { className: "quiet", textContent: score ? `${score.cleared} of ${score.episodes} cleared, ${count(score.mean_progress)} px` : "not played" }),
-        now && best ? element("p", { className: "quiet", textContent: `newest test ${now.cleared} of ${now.episodes}` }) : null);
+        now && best && newest.agent_steps !== best.agent_steps ? element("p", { className: "quiet", textContent: `newest test ${now.cleared} of ${now.episodes}` }) : null);
     }));
   }
 }

@@ -135,7 +135,7 @@ export class Play {
     if (this.drawn % 6 === 0 || header.outcome) {
       figures($("play-figures"), [
         ["your reward", short(header.reward)], ["the agent's", ghost ? short(header.ghost_reward) : "–"], ["last step", (header.last > 0 ? "+" : "") + short(header.last)],
-        ["you are", ghost ? (header.x >= header.ghost_x ? `${header.x - header.ghost_x} px ahead` : `${header.ghost_x - header.x} px behind`) : `at ${header.x} px`],
+        ghost ? ["you lead by", `${header.x - header.ghost_x} px`] : ["you are at", `${header.x} px`],
         ["clock", header.clock], ["key to picture", latency],
       ]);
       lineChart($("play-rewards"), [
