@@ -38,7 +38,7 @@ class EvaluationPage:
         """
         self.url = url(listening, config.watch_host)
         channel = WatchChannel(0, resolve_emulator(config.emulator), game.observation_shape, game.num_actions)
-        self.view = EvaluationView(channel, config.episode_stages())
+        self.view = EvaluationView(channel, config.episode_stages(), always=True)
         """To be told of the episodes."""
         self._channel, self._listening = channel, listening
         arguments = (config, channel, game, weights, agent_steps, listening)

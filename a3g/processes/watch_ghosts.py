@@ -164,13 +164,14 @@ def record_ghost(start: Start, options: GameOptions, choose: Callable[[Image, in
 class Ghosts:
     """The ghosts of a run's page: each is recorded when it is first asked for; the newest few are kept."""
 
-    def __init__(self, weights: Path, demos: Path) -> None:
+    def __init__(self, weights: Path, demos: Path, reward: str) -> None:
         """
         Args:
             weights: a run's folder or a weights file.
             demos: folder of demonstrations.
+            reward: name of the reward that is counted.
         """
-        self._weights, self._demos = weights, demos
+        self._weights, self._demos, self._reward = weights, demos, reward
         self._known: OrderedDict[tuple[str, Stage, float], Ghost] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -212,7 +213,7 @@ class Ghosts:
             preferences, state = algorithm.preferences(model, torch.from_numpy(observation), state, first)
             return int(preferences[0].argmax())
 
-        return record_ghost(Start(stage), replace(weights.game, sticky_actions=0.0), choose)
+        return record_ghost(Start(stage), replace(weights.game, sticky_actions=0.0, reward=self._reward), choose)
 
     def _of_demonstration(self, stage: Stage) -> Ghost:
         found = load_demonstrations(self._demos, [stage])[stage]
@@ -220,5 +221,5 @@ class Ghosts:
             raise UserError(f"There is no demonstration of {stage}.")
         shortest = min(found, key=lambda each: len(each.actions))
         actions = [*shortest.actions.tolist(), *[0] * MOST_STEPS]
-        options = GameOptions(actions=ACTION_SET, skip_rate=FRAME_SKIP, time_per_stage=TIME_PER_STAGE)
+        options = GameOptions(actions=ACTION_SET, skip_rate=FRAME_SKIP, time_per_stage=TIME_PER_STAGE, reward=self._reward)
         return record_ghost(Start(stage, shortest.idle_frames, sticky_actions=0.0), options, lambda _, step: actions[step])

@@ -51,7 +51,7 @@ class TrainingRun:
         self._run = Run(config, folder, shared, None, -1)
         self._channel = shared.watch
         self._games = LiveGames(shared.watch, self.status)
-        self._played = Games(config.game_options(), Ghosts(folder, demos_folder(config.demos_dir)))
+        self._played = Games(config.game_options(), Ghosts(folder, demos_folder(config.demos_dir), config.reward))
         self._curves = Curves(folder)
         self._rate: StepRate | None = None
         self._worker_rates = [StepRate() for _ in range(config.workers)]
@@ -153,7 +153,7 @@ class EvaluationRun:
         """
         self._config, self._channel, self._game, self._agent_steps = config, channel, game, agent_steps
         self._games = LiveGames(channel, self.status)
-        self._played = Games(game, Ghosts(weights, demos_folder(config.demos_dir)))
+        self._played = Games(game, Ghosts(weights, demos_folder(config.demos_dir), game.reward))
         self._began = time.monotonic()
 
     def description(self) -> dict[str, Any]:
@@ -205,7 +205,9 @@ class FinishedRun:
         self._curves = Curves(folder)
         self._settings = read_json(folder / CONFIG_NAME)
         self._config = train_config_from_json(self._settings)
-        self._played = Games(self._config.game_options(), Ghosts(folder, demos_folder(self._config.demos_dir)))
+        self._played = Games(
+            self._config.game_options(), Ghosts(folder, demos_folder(self._config.demos_dir), self._config.reward)
+        )
 
     def description(self) -> dict[str, Any]:
         config = self._config

@@ -23,14 +23,14 @@ _STAGE_INDEX = {str(stage): i for i, stage in enumerate(STAGES)}
 class _Games:
     """Enters the games of one process into its slot."""
 
-    def __init__(self, channel: WatchChannel, source: int) -> None:
-        self._channel, self._source = channel, source
+    def __init__(self, channel: WatchChannel, source: int, always: bool = False) -> None:
+        self._channel, self._source, self._always = channel, source, always
         self._shown_at = 0.0
 
     @property
     def slot(self) -> WatchSlot | None:
         """None while nobody looks."""
-        return self._channel.slot_of(self._source)
+        return self._channel.slots[0] if self._always else self._channel.slot_of(self._source)
 
     def is_due(self) -> bool:
         """Whether it is time for the next pictures."""
@@ -47,13 +47,15 @@ class EvaluationView:
     Of several stages each has a place of its own; of a single one, or the whole game, each episode has.
     """
 
-    def __init__(self, channel: WatchChannel, stages: Sequence[Stage | None]) -> None:
+    def __init__(self, channel: WatchChannel, stages: Sequence[Stage | None], always: bool = False) -> None:
         """
         Args:
             channel: what is shown.
             stages: that are played.
+            always: whether to show them even while nobody looks: where there is no training, it costs nothing that matters,
+                and who comes at the end still sees something.
         """
-        self._games = _Games(channel, channel.tester)
+        self._games = _Games(channel, channel.tester, always)
         different = list(dict.fromkeys(stages))
         self._places = {stage: i for i, stage in enumerate(different[:TILES])} if len(different) > 1 else None
         self._playing: dict[int, tuple[int, int]] = {}
