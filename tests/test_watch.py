@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import os
@@ -22,8 +23,15 @@ from a3g.command_line import parse_eval, parse_train, parse_watch
 from a3g.config import TrainConfig
 from a3g.config_json import train_config_from_json
 from a3g.errors import UserError
+from a3g.exploration.demonstrations import load_demonstrations
+from a3g.game import memory
+from a3g.game.emulators import make_emulator
+from a3g.game.options import ACTION_SETS
+from a3g.game.stage_starts import StartStates
+from a3g.game.stages import Stage
 from a3g.processes.run_description import describe_run
 from a3g.processes.watch_channel import TILES
+from a3g.processes.watch_ghosts import Ghosts, draw_ghost
 from a3g.processes.watch_live import MOST_VIEWERS
 from a3g.processes.watch_play import MOST_GAMES
 from a3g.processes.watch_runs import FinishedRun
@@ -32,6 +40,7 @@ from a3g.reporting.watch.run_files import MOST_POINTS, Curves, without_paths
 from tests.watching import PATIENCE_SECONDS, Page, PlayedPage, ask, closing, unpack, wait_for
 
 BUTTON_RIGHT = 128
+DEMOS = Path(__file__).parent.parent / "trained_models" / "demos"
 CLIENT = httpx.Client(timeout=PATIENCE_SECONDS)
 
 
@@ -111,8 +120,8 @@ def test_nothing_is_shown_to_nobody(played: PlayedPage) -> None:
 
 
 def test_fifty_viewers_look_on_at_once(played: PlayedPage) -> None:
-    viewers = [played.viewer() for _ in range(50)]
-    try:
+    with contextlib.ExitStack() as stack:
+        viewers = [stack.enter_context(played.viewer()) for _ in range(50)]
         seen: set[int] = set()
         threads = [
             threading.Thread(target=lambda i=i, v=v: wait_for(lambda: "mosaic" in ask(v)[1]) and seen.add(i))
@@ -123,22 +132,17 @@ def test_fifty_viewers_look_on_at_once(played: PlayedPage) -> None:
         for thread in threads:
             thread.join(PATIENCE_SECONDS)
         assert len(seen) == 50
-    finally:
-        for viewer in viewers:
-            viewer.close()
     wait_for(lambda: played.run.status()["viewers"] == 0)
 
 
 def test_there_is_room_for_so_many_viewers_and_no_more(played: PlayedPage) -> None:
-    viewers = [played.viewer() for _ in range(MOST_VIEWERS)]
-    try:
+    with contextlib.ExitStack() as stack:
+        for _ in range(MOST_VIEWERS):
+            stack.enter_context(played.viewer())
         with played.viewer() as another, pytest.raises(ConnectionClosed) as refused:
             another.recv(PATIENCE_SECONDS)
         assert refused.value.rcvd is not None
         assert refused.value.rcvd.code == 1013
-    finally:
-        for viewer in viewers:
-            viewer.close()
     wait_for(lambda: played.run.status()["viewers"] == 0)
 
 
@@ -356,17 +360,54 @@ def test_a_viewer_plays_and_mario_walks(played: PlayedPage) -> None:
         assert header["reward"] > 0
 
 
+def test_the_ghost_plays_a_way_found_by_exploring(played: PlayedPage) -> None:
+    with played.viewer("play?stage=1-4&ghost=demo") as player:
+        header, _ = unpack(player.recv(PATIENCE_SECONDS))
+        assert header["ready"]
+        assert header["problem"] == ""
+        assert len(header["ghost_rewards"]) > 50
+        first, _ = unpack(player.recv(PATIENCE_SECONDS))
+        assert first["ghost_reward"] == 0
+        assert first["ghost_x"] > 0
+
+
+def test_a_ghost_is_where_the_agent_was() -> None:
+    """The player who does what the demonstration did sees nobody else: the two are at the same place."""
+    ghosts = Ghosts(Path("nowhere"), DEMOS, "a3g")
+    stage = Stage(1, 4)
+    ghost = ghosts.get("demo", stage)
+    assert ghosts.get("demo", stage) is ghost
+    assert ghost.outcome == "cleared"
+    shortest = min(load_demonstrations(DEMOS, [stage])[stage], key=lambda each: len(each.actions))
+    assert len(ghost.rewards) == len(shortest.actions)
+    emulator = make_emulator("native")
+    StartStates(emulator).load(stage)
+    for _ in range(1 + shortest.idle_frames):
+        emulator.frame(0)
+    frames = iter(ghost.frames)
+    for action in shortest.actions[:40].tolist():
+        for _ in range(ghost.skip_rate):
+            emulator.frame(ACTION_SETS["a3g"][action])
+            frame = next(frames)
+            ram = emulator.ram()
+            x = ram[memory.PLAYER_PAGE] * 256 + ram[memory.PLAYER_X]
+            # The visible picture begins 8 pixels right of the console's.
+            assert abs(frame.x + 8 - x) <= 8
+            picture = emulator.rgb()
+            before = picture.copy()
+            draw_ghost(picture, frame, ram)
+            changed = np.flatnonzero((picture != before).any(-1).any(0))
+            assert len(changed) <= 20
+
+
 def test_games_are_limited_and_end_with_their_players(played: PlayedPage) -> None:
-    players = [played.viewer("play?stage=1-1&ghost=none") for _ in range(MOST_GAMES)]
-    try:
+    with contextlib.ExitStack() as stack:
+        players = [stack.enter_context(played.viewer("play?stage=1-1&ghost=none")) for _ in range(MOST_GAMES)]
         assert all(unpack(player.recv(PATIENCE_SECONDS))[0]["ready"] for player in players)
         with played.viewer("play?stage=1-1&ghost=none") as another:
             header, _ = unpack(another.recv(PATIENCE_SECONDS))
             assert not header["ready"]
             assert "try again later" in header["problem"]
-    finally:
-        for player in players:
-            player.close()
 
     def is_free() -> bool:
         with played.viewer("play?stage=1-1&ghost=none") as player:

@@ -131,13 +131,19 @@ class _OneStart:
         """Nothing to load."""
 
 
-def record_ghost(start: Start, options: GameOptions, choose: Callable[[Image, int], int]) -> Ghost:
+def record_ghost(
+    start: Start, options: GameOptions, choose: Callable[[Image, int], int], stop: Callable[[], bool] = lambda: False
+) -> Ghost:
     """Play an episode, or its first MOST_STEPS agent steps.
 
     Args:
         start: where it begins.
         options: the game; no life goes on after it.
         choose: gives the action for an observation, uint8 (1, stack, height, width), and the number of the step.
+        stop: asked before every step.
+
+    Raises:
+        UserError: if it was told to stop.
     """
     tracer = _Tracer()
     game = replace(options, episodic_life=False)
@@ -149,6 +155,9 @@ def record_ghost(start: Start, options: GameOptions, choose: Callable[[Image, in
     rewards: list[float] = []
     outcome = ""
     for step in range(MOST_STEPS):
+        if stop():
+            env.close()
+            raise UserError("The ghost's episode was cut off.")
         observation, reward, terminated, truncated, infos = env.step([choose(observation, step)])
         # Scenes without control come after these frames; a viewer does not see them either.
         frames += tracer.frames[: options.skip_rate]
@@ -175,20 +184,22 @@ class Ghosts:
         self._known: OrderedDict[tuple[str, Stage, float], Ghost] = OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, kind: str, stage: Stage) -> Ghost:
+    def get(self, kind: str, stage: Stage, stop: Callable[[], bool] = lambda: False) -> Ghost:
         """A ghost; takes seconds the first time.
 
         Args:
             kind: ``weights`` or ``demo``.
+            stop: asked while it is recorded.
 
         Raises:
-            UserError: if there is none; the message may name files.
+            UserError: if there is none, or if it was told to stop; the message may name files.
         """
         with self._lock:  # one after the other, however many ask
             age = self._age() if kind == "weights" else 0.0
             key = kind, stage, age
             if key not in self._known:
-                self._known[key] = self._of_weights(stage) if kind == "weights" else self._of_demonstration(stage)
+                record = self._of_weights if kind == "weights" else self._of_demonstration
+                self._known[key] = record(stage, stop)
                 while len(self._known) > _KEPT:
                     self._known.popitem(last=False)
             self._known.move_to_end(key)
@@ -202,7 +213,7 @@ class Ghosts:
             return 0.0
 
     @torch.no_grad()
-    def _of_weights(self, stage: Stage) -> Ghost:
+    def _of_weights(self, stage: Stage, stop: Callable[[], bool]) -> Ghost:
         _, weights = find_weights(self._weights)
         model, algorithm = weights.build(), algorithm_class(weights.algorithm)
         state = model.initial_state(1)
@@ -213,13 +224,15 @@ class Ghosts:
             preferences, state = algorithm.preferences(model, torch.from_numpy(observation), state, first)
             return int(preferences[0].argmax())
 
-        return record_ghost(Start(stage), replace(weights.game, sticky_actions=0.0, reward=self._reward), choose)
+        return record_ghost(Start(stage), replace(weights.game, sticky_actions=0.0, reward=self._reward), choose, stop)
 
-    def _of_demonstration(self, stage: Stage) -> Ghost:
+    def _of_demonstration(self, stage: Stage, stop: Callable[[], bool]) -> Ghost:
         found = load_demonstrations(self._demos, [stage])[stage]
         if not found:
             raise UserError(f"There is no demonstration of {stage}.")
         shortest = min(found, key=lambda each: len(each.actions))
         actions = [*shortest.actions.tolist(), *[0] * MOST_STEPS]
         options = GameOptions(actions=ACTION_SET, skip_rate=FRAME_SKIP, time_per_stage=TIME_PER_STAGE, reward=self._reward)
-        return record_ghost(Start(stage, shortest.idle_frames, sticky_actions=0.0), options, lambda _, step: actions[step])
+        return record_ghost(
+            Start(stage, shortest.idle_frames, sticky_actions=0.0), options, lambda _, step: actions[step], stop
+        )

@@ -193,12 +193,14 @@ class Games:
             await asyncio.wait_for(websocket.close(), SEND_SECONDS)
 
     async def _play(self, websocket: WebSocket, stage: Stage, kind: str) -> None:
-        ghost, problem = None, ""
+        ghost, problem, gone = None, "", threading.Event()
         if kind != "none":
             try:
-                ghost = await asyncio.to_thread(self._ghosts.get, kind, stage)
+                ghost = await asyncio.to_thread(self._ghosts.get, kind, stage, gone.is_set)
             except UserError as error:
                 problem = without_paths(str(error))
+            finally:  # the thread would otherwise keep a page that is to end
+                gone.set()
         begin = {"ready": True, "problem": problem, "ghost_rewards": list(ghost.rewards) if ghost else []}
         await asyncio.wait_for(websocket.send_bytes(pack(begin, {})), SEND_SECONDS)
         game = PlayedGame(stage, self._options, ghost, asyncio.get_running_loop())

@@ -40,7 +40,7 @@ class Guard:
             host: name that the page is served at.
         """
         self._app = app
-        self._names = {*_OWN_NAMES, host.lower(), socket.gethostname().lower(), socket.getfqdn().lower()}
+        self._names = {*_OWN_NAMES, host.lower(), socket.gethostname().lower()}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
