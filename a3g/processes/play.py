@@ -8,6 +8,7 @@ import errno
 import json
 import os
 import signal
+import socket
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -46,7 +47,18 @@ def evaluate(config: EvalConfig) -> int:
     Raises:
         UserError: if weights, engine, GPU, display or a folder to write into are missing.
     """
-    listening = None if config.watch is None else bind(config.watch_host, config.watch)
+    with ExitStack() as pages:
+        listening = None if config.watch is None else pages.enter_context(bind(config.watch_host, config.watch))
+        return _evaluate(config, listening, pages)
+
+
+def _evaluate(config: EvalConfig, listening: socket.socket | None, pages: ExitStack) -> int:
+    """As `evaluate`.
+
+    Args:
+        listening: the socket to serve the watch page at; None without one.
+        pages: the page ends with it.
+    """
     weights_file, weights = _load(config)
     check_gpus((config.gpu_id,))
     device = prepare_device(config.gpu_id)
@@ -90,7 +102,7 @@ def evaluate(config: EvalConfig) -> int:
 
         page = None
         if listening is not None:
-            page = stack.enter_context(EvaluationPage(config, listening, game, weights_file, weights.agent_steps))
+            page = pages.enter_context(EvaluationPage(config, listening, game, weights_file, weights.agent_steps))
             console.print(f"watch it at {page.url}", highlight=False)
 
         def on_result(index: int, result: EpisodeResult) -> None:
@@ -109,10 +121,6 @@ def evaluate(config: EvalConfig) -> int:
             stop=lambda: bool(interrupted) or (page is not None and page.pace()),
             observer=None if page is None else page.view,
         )
-        if page is not None and not interrupted:
-            console.print("All episodes are over; Ctrl-C ends the page.")
-            page.wait(lambda: bool(interrupted))
-            interrupted.clear()  # nothing was cut off
     ended = [results[i] for i in sorted(results)]
     if interrupted:
         console.print(f"Stopped: {len(ended)} of {len(stages)} episodes ended.")
@@ -134,6 +142,10 @@ def evaluate(config: EvalConfig) -> int:
     }
     for path in json_paths:
         _write_json(path, content)
+    if page is not None and not interrupted:
+        console.print("The page stays until Ctrl-C.")
+        with _first_interrupt() as ends:
+            page.wait(lambda: bool(ends))
     return 128 + signal.SIGINT if interrupted else 0
 
 

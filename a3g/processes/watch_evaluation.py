@@ -31,7 +31,7 @@ class EvaluationPage:
     ) -> None:
         """
         Args:
-            listening: the socket to serve at; closed at the end.
+            listening: the socket to serve at.
             game: that is played.
             weights: file of the weights that play.
             agent_steps: their age.
@@ -40,7 +40,7 @@ class EvaluationPage:
         channel = WatchChannel(0, resolve_emulator(config.emulator), game.observation_shape, game.num_actions)
         self.view = EvaluationView(channel, config.episode_stages(), always=True)
         """To be told of the episodes."""
-        self._channel, self._listening = channel, listening
+        self._channel = channel
         arguments = (config, channel, game, weights, agent_steps, listening)
         self._process = process_context().Process(target=run_evaluation_server, args=arguments, name=TITLE, daemon=True)
         self._step_seconds, self._next_at = game.skip_rate / FRAMES_PER_SECOND, 0.0
@@ -54,7 +54,6 @@ class EvaluationPage:
         with contextlib.suppress(OSError):
             self._process.terminate()
             self._process.join(_END_SECONDS)
-        self._listening.close()
 
     def note(self, results: Iterable[EpisodeResult]) -> None:
         """Tell the page which episodes have ended."""

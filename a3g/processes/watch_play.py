@@ -14,7 +14,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from a3g.errors import UserError
 from a3g.game import memory
 from a3g.game.buttons import BUTTON_SELECT, BUTTON_START
-from a3g.game.emulators import FRAMES_PER_SECOND, Emulator, make_emulator
+from a3g.game.emulators import FRAMES_PER_SECOND, VISIBLE_LEFT, Emulator, make_emulator
 from a3g.game.options import GameOptions
 from a3g.game.rewards import REWARDS
 from a3g.game.rules import Episode
@@ -133,7 +133,7 @@ class PlayedGame:
             step = min(-(-self._frame // ghost.skip_rate), len(ghost.rewards))
             header |= {
                 "ghost_reward": round(sum(ghost.rewards[:step]), 3),
-                "ghost_x": ghost.frames[at].x,
+                "ghost_x": ghost.frames[at].x + VISIBLE_LEFT,
                 "ghost_outcome": ghost.outcome if over else "",
             }
         message = pack(header, {"picture": jpeg(picture, JPEG_LARGE)})
