@@ -85,17 +85,17 @@ class WatchSlot:
     @property
     def tiles(self) -> NDArray[np.float64]:
         """(TILES, columns of `Tile`), the shared memory itself."""
-        return self._tiles.numpy()  # type: ignore[no-any-return]
+        return self._tiles.numpy()
 
     @property
     def observations(self) -> NDArray[np.uint8]:
         """(TILES, stack, height, width), the shared memory itself."""
-        return self._observations.numpy()  # type: ignore[no-any-return]
+        return self._observations.numpy()
 
     @property
     def history(self) -> NDArray[np.float32]:
         """(TILES, HISTORY, actions + 3), a ring of steps: probabilities, value, reward, action; not a number where unknown."""
-        return self._history.numpy()  # type: ignore[no-any-return]
+        return self._history.numpy()
 
     def set_view(self, tile: int, view: bytes) -> None:
         """What a game shows, as `MarioVectorEnv.view` gives it."""
@@ -110,7 +110,8 @@ class WatchSlot:
         """The steps of a game after the first `known`, the last `most` of them at most; float32 (steps, actions + 3)."""
         count = int(self.tiles[tile, Tile.HISTORY])
         begin = max(known if known <= count else 0, count - min(most, HISTORY))
-        return self.history[tile, np.arange(begin, count) % HISTORY]
+        steps: NDArray[np.float32] = self.history[tile, np.arange(begin, count) % HISTORY]
+        return steps
 
     def clear(self) -> None:
         """Empty it, for another process."""
@@ -165,7 +166,7 @@ class WatchChannel:
     @property
     def is_watched(self) -> bool:
         """Whether anybody looks at games."""
-        return max(self._wanted.tolist()) != NOBODY
+        return any(wanted != NOBODY for wanted in self._wanted.tolist())
 
     @property
     def is_testing(self) -> bool:

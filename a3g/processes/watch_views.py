@@ -182,7 +182,7 @@ class WorkerView:
         rows = np.full((steps, len(tiles), slot.num_actions + 3), np.nan, np.float32)
 
         def latest(tensor: torch.Tensor) -> NDArray[np.float32]:
-            return tensor[-steps:, : len(tiles)].float().cpu().numpy()  # type: ignore[no-any-return]
+            return tensor[-steps:, : len(tiles)].float().cpu().numpy()
 
         actions = latest(rollout.actions)
         rows[..., -1], rows[..., -2] = actions, latest(rollout.rewards)
