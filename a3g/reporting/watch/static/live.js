@@ -182,6 +182,7 @@ export class Live {
     const entries = workers.length ? [["auto", "tester, and a worker while it rests"], ["test", test], ...workers] : [["test", test]];
     select.replaceChildren(...entries.map(([value, text]) => element("option", { value, textContent: text })));
     this.source = entries[0][0];
+    select.parentElement.hidden = entries.length < 2;
     select.addEventListener("change", () => { this.source = select.value; this.known = 0; });
   }
 
