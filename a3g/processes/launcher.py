@@ -244,8 +244,14 @@ class _Launcher:
         def start(restarts: int) -> Any:
             return self._spawn(TITLE, run_watch_server, (run.config, run.shared, run.folder, listening))
 
+        def nobody_looks(process: BaseProcess) -> bool:
+            """Or workers would go on showing their games to a page that is gone."""
+            channel.want(set())
+            return False
+
         beats = channel.heartbeats
-        return Child(TITLE, start, HeartbeatMonitor(beats, 0), lambda: beats.count(0), is_essential=False)
+        monitor = HeartbeatMonitor(beats, 0)
+        return Child(TITLE, start, monitor, lambda: beats.count(0), on_death=nobody_looks, is_essential=False)
 
     def _worker(self, number: int) -> Child:
         run, counters, control, title = self.run_, self.run_.shared.counters, self.run_.shared.control, f"a3g train {number}"

@@ -96,6 +96,7 @@ class _Encoded:
     mosaic: bytes = b""
     pictures: dict[int, NDArray[np.uint8]] = field(default_factory=dict)
     large: dict[int, bytes] = field(default_factory=dict)
+    seen: dict[int, bytes] = field(default_factory=dict)
 
 
 class LiveGames:
@@ -108,6 +109,7 @@ class LiveGames:
             status: where the run stands, sent along once a second.
         """
         self._channel, self._status = channel, status
+        self._status_at, self._newest_status = 0.0, dict[str, Any]()
         self._viewers: set[_Viewer] = set()
         self._encoded: dict[int, _Encoded] = {}
         self._slots: dict[int, WatchSlot] = {}
@@ -177,15 +179,17 @@ class LiveGames:
         now = time.monotonic()
         if now - viewer.status_at >= STATUS_SECONDS:
             viewer.status_at = now
-            header["status"] = self._status()
+            if now - self._status_at >= STATUS_SECONDS:
+                self._status_at, self._newest_status = now, self._status()
+            header["status"] = self._newest_status
         if slot is not None and encoded is not None and encoded.sequence >= 0:
             if (source, encoded.sequence) != (viewer.seen[0], viewer.seen[2]):
                 parts["mosaic"] = encoded.mosaic
             if (source, tile, encoded.sequence) != viewer.seen and tile in encoded.pictures:
                 if tile not in encoded.large:
                     encoded.large[tile] = jpeg(encoded.pictures[tile], JPEG_LARGE)
-                parts["large"] = encoded.large[tile]
-                parts["seen"] = _observation(slot.observations[tile])
+                    encoded.seen[tile] = _observation(slot.observations[tile])
+                parts["large"], parts["seen"] = encoded.large[tile], encoded.seen[tile]
             known = viewer.request.known if viewer.seen[:2] == (source, tile) else 0
             steps = slot.recent(tile, known, STEPS_SHOWN)
             header |= {"steps": len(steps), "known": int(slot.tiles[tile, Tile.HISTORY]), "tiles": _tiles(slot)}
