@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -81,7 +81,7 @@ def test_a_page_that_keeps_dying_is_left_out() -> None:
         def join(self, timeout: float) -> None:
             """Nothing to wait for."""
 
-    child = Child(TITLE, lambda restarts: Dead(), HeartbeatMonitor(Heartbeats(1), 0), lambda: 0, is_essential=False)
+    child = Child(TITLE, lambda restarts: cast(Any, Dead()), HeartbeatMonitor(Heartbeats(1), 0), lambda: 0, is_essential=False)
     supervisor = Supervisor([child], 60.0)
     supervisor.start(0.0)
     for second in range(100):
