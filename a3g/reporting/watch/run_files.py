@@ -42,8 +42,8 @@ def public_settings(values: dict[str, Any]) -> dict[str, Any]:
     for name, value in values.items():
         if name in _PLACES:
             continue
-        if isinstance(value, dict):
-            flat |= {inner: each for inner, each in public_settings(value).items() if inner not in flat}
+        if isinstance(value, dict):  # versions, and what "auto" came to
+            flat |= public_settings(value)
         else:
             flat[name] = without_paths(value) if isinstance(value, str) else value
     return flat

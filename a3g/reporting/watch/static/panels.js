@@ -119,6 +119,8 @@ export class Films {
 }
 
 export function showHealth(status) {
+  // A run that is over has no processes any more.
+  for (const [id, has] of [["health", status.processes?.length], ["times", Object.keys(status.phases ?? {}).length], ["counts", status.updates !== undefined]]) $(id).hidden = !has;
   const rows = (status.processes ?? []).map((process) => {
     const silent = process.started ? process.silent : null;
     const late = silent !== null && silent > 10;
@@ -131,7 +133,7 @@ export function showHealth(status) {
   const saved = status.saved_at ? `${clock(Math.max(Date.now() / 1000 - status.saved_at, 0))} ago` : "–";
   const numbers = [["updates", count(status.updates)], ["left out, not finite", count(status.skipped)], ["weights restored", count(status.restored)], ["newest checkpoint", saved], ["viewers", count(status.viewers)],
     ...Object.entries(status.metrics ?? {}).map(([name, value]) => [name, short(value)])];
-  figures($("numbers"), numbers);
+  figures($("numbers"), numbers.filter(([, value]) => value !== "–"));
   $("phases").replaceChildren(...Object.entries(status.phases ?? {}).map(([name, share]) => {
     const part = element("span", { textContent: share > 0.07 ? `${name} ${percent(share)}` : "", title: `${name} ${percent(share)}` });
     part.style.flexGrow = share;
