@@ -264,13 +264,14 @@ def test_no_address_leads_to_a_file_of_the_disk(finished: tuple[Page, Path], pat
     assert b"root:" not in answer
 
 
-def test_nothing_says_where_the_run_lies(finished: tuple[Page, Path]) -> None:
+def test_nothing_says_where_the_run_lies(finished: tuple[Page, Path], played: PlayedPage) -> None:
     page, _ = finished
     for where in ("run", "status", "curves", "scorecard", "films"):
         text = CLIENT.get(f"{page.url}/api/{where}").text
         assert "secret-place" not in text, where
         assert str(Path.home()) not in text
         assert socket.gethostname() not in text or len(socket.gethostname()) < 4
+    assert "trained_models" not in CLIENT.get(f"{played.url}/api/run").text
     settings = CLIENT.get(f"{page.url}/api/run").json()["settings"]
     assert settings["lanes"] == TrainConfig.lanes
     assert "log_dir" not in settings

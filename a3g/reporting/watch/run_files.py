@@ -51,7 +51,8 @@ def public_settings(values: dict[str, Any]) -> dict[str, Any]:
 
 def settings_of(config: Any) -> dict[str, Any]:
     """The same of options."""
-    return public_settings(json.loads(json.dumps(dataclasses.asdict(config), default=str)))
+    plain = {name: value for name, value in dataclasses.asdict(config).items() if not isinstance(value, Path)}
+    return public_settings(json.loads(json.dumps(plain, default=str)))
 
 
 def read_json(path: Path) -> dict[str, Any]:
