@@ -10,6 +10,7 @@ from starlette.websockets import WebSocket
 
 from a3g.config import TrainConfig
 from a3g.config_json import train_config_from_json
+from a3g.errors import UserError
 from a3g.eval_config import EvalConfig
 from a3g.game.buttons import BUTTON_A, BUTTON_B, BUTTON_DOWN, BUTTON_LEFT, BUTTON_RIGHT, BUTTON_UP
 from a3g.game.emulators import available_emulators
@@ -200,10 +201,19 @@ class FinishedRun:
     """A run's folder, as the page sees it."""
 
     def __init__(self, folder: Path) -> None:
+        """
+        Args:
+            folder: the run's.
+
+        Raises:
+            UserError: if it is no run's folder, or its settings can't be read.
+        """
         self.folder: Path | None = folder
         self._folder = folder
         self._curves = Curves(folder)
         self._settings = read_json(folder / CONFIG_NAME)
+        if not self._settings:
+            raise UserError(f"The folder {folder} is no run's: its {CONFIG_NAME} is missing or damaged.")
         self._config = train_config_from_json(self._settings)
         self._played = Games(
             self._config.game_options(), Ghosts(folder, demos_folder(self._config.demos_dir), self._config.reward)

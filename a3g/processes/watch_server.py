@@ -16,7 +16,6 @@ import setproctitle
 import uvicorn
 
 from a3g.config import TrainConfig
-from a3g.errors import UserError
 from a3g.eval_config import EvalConfig
 from a3g.files import looking_into
 from a3g.game.options import GameOptions
@@ -28,7 +27,6 @@ from a3g.processes.watch_runs import EvaluationRun, FinishedRun, TrainingRun
 from a3g.reporting.say import say
 from a3g.reporting.watch.address import bind, url
 from a3g.reporting.watch.app import make_app
-from a3g.runs.paths import CONFIG_NAME
 
 TITLE = "a3g watch"
 # The page gives way to training.
@@ -121,12 +119,7 @@ def serve_finished_run(folder: Path, host: str, port: int) -> int:
     setproctitle.setproctitle(TITLE)
     compute_on_one_core()
     with looking_into(folder):
-        if not (folder / CONFIG_NAME).is_file():
-            raise UserError(f"The folder {folder} is no run's: it has no {CONFIG_NAME}.")
-    try:
         run = FinishedRun(folder)
-    except ValueError as error:
-        raise UserError(f"The file {folder / CONFIG_NAME} is damaged: {error}.") from error
     received: list[signal.Signals] = []
     with bind(host, port) as listening, collect_stop_signals(received):
         say(f"a3g: watch it at {url(listening, host)}, Ctrl-C ends the page")
