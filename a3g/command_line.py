@@ -135,7 +135,7 @@ def _refuse_empty(arguments: Sequence[str]) -> None:
 def _value_of(arguments: Sequence[str], name: str) -> str:
     """What follows an option on a command line, the last time that it stands there; empty if it doesn't."""
     value = ""
-    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=False):  # there may be none
         if argument == name:
             value = following
         elif argument.startswith(f"{name}="):
