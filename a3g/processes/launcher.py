@@ -164,7 +164,7 @@ class _Launcher:
     def _tell_page(self, status: RunStatus, now: float) -> None:
         """What only the launcher knows of the run's health, for the watch page, while somebody looks."""
         channel, counters = self.run_.shared.watch, self.run_.shared.counters
-        if channel is None or not channel.is_watched or now - self._told_page_at < PAGE_SECONDS:
+        if channel is None or not channel.wants_note or now - self._told_page_at < PAGE_SECONDS:
             return
         self._told_page_at = now
         channel.write_note(

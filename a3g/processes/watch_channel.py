@@ -22,6 +22,7 @@ HISTORY = 192
 WORKER_SLOTS = 4
 """Workers that can be watched at the same time, by different viewers."""
 NOBODY = -1
+NOTE_SECONDS = 15.0
 _NOTE_BYTES = 1 << 18
 
 
@@ -133,6 +134,7 @@ class WatchChannel:
         """The first is the tester's."""
         self._wanted = torch.full((len(self.slots),), NOBODY, dtype=torch.int64).share_memory_()  # type: ignore[no-untyped-call]
         self._test = shared_zeros(2)
+        self._asked_at = shared_zeros(1)
         self._note = shared_zeros(_NOTE_BYTES, dtype=torch.uint8)
         self._note_length = shared_zeros(1, dtype=torch.int64)
         self.heartbeats = Heartbeats(1)
@@ -153,6 +155,11 @@ class WatchChannel:
     def test_ended(self, pause: float) -> None:
         """The tester rests for `pause` seconds."""
         self._test[0], self._test[1] = 0.0, time.monotonic() + pause
+
+    @property
+    def wants_note(self) -> bool:
+        """Whether somebody has asked where the run stands within NOTE_SECONDS."""
+        return time.monotonic() - float(self._asked_at[0]) < NOTE_SECONDS
 
     def write_note(self, note: dict[str, Any]) -> None:
         """What the launcher says of the run's health."""
@@ -193,7 +200,8 @@ class WatchChannel:
         return {source: self.slots[number] for number, source in enumerate(wanted) if source != NOBODY}
 
     def read_note(self) -> dict[str, Any]:
-        """As `write_note` took it; empty before, or in the middle of writing."""
+        """As `write_note` took it; empty before, or in the middle of writing. Who reads it wants the next one."""
+        self._asked_at.fill_(time.monotonic())
         try:
             note: dict[str, Any] = json.loads(self._note.numpy()[: int(self._note_length[0])].tobytes())
         except ValueError:
