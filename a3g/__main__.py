@@ -1,4 +1,4 @@
-"""The command `a3g`, the same as `python -m a3g`: `a3g train ...`, `a3g eval ...`, `a3g explore ...`."""
+"""The command `a3g`, the same as `python -m a3g`: `a3g train ...`, `a3g eval ...`, `a3g explore ...`, `a3g watch ...`."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from a3g.processes.parent_death import end_with_parent
 if __name__ == "__mp_main__":  # a child of a run, about to import: from its first moment on it ends with the launcher
     end_with_parent()
 
-USAGE = """usage: a3g {train,eval,explore} [options]
+USAGE = """usage: a3g {train,eval,explore,watch} [options]
 
   a3g train --help     train a network, as `python main.py` does
   a3g eval --help      play with trained weights, as `python gym_eval.py` does
   a3g explore --help   find ways through the stages without a network, as `python main.py explore` does
+  a3g watch --help     show a run that is over on a page, and play against it
   a3g --version        say which version this is
 """
 
@@ -34,6 +35,10 @@ def main(arguments: list[str]) -> int:
             from a3g.commands import explore_command
 
             return explore_command(options, "a3g explore")
+        case ["watch", *options]:
+            from a3g.commands import watch_command
+
+            return watch_command(options, "a3g watch")
         case ["--version"]:
             from a3g import __version__
 
@@ -46,7 +51,7 @@ def main(arguments: list[str]) -> int:
             print(USAGE, end="", file=sys.stderr)
             return 2
         case [unknown, *_]:
-            print(f"a3g: {unknown!r} is no command: use train, eval or explore.", file=sys.stderr)
+            print(f"a3g: {unknown!r} is no command: use train, eval, explore or watch.", file=sys.stderr)
             return 2
         case _:
             raise AssertionError(arguments)

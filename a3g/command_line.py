@@ -20,6 +20,7 @@ from a3g.explore_config import ExploreConfig
 from a3g.help_text import Entry, print_help
 from a3g.presets import PRESETS, preset_name, preset_values
 from a3g.resume_request import ResumeRequest
+from a3g.watch_config import WatchConfig
 
 EXIT_CODES = (
     "Exit codes: 0 the goal was reached; 1 the run can't go on, or its end could not be saved; 2 a mistake in the command or "
@@ -104,6 +105,12 @@ def parse_explore(arguments: Sequence[str] | None = None, name: str = "a3g explo
     """
     description = f"{ExploreConfig.__doc__}\n\n{EXPLORE_EXIT_CODES}"
     return _parse_with_file(ExploreConfig, sys.argv[1:] if arguments is None else arguments, name, description)
+
+
+def parse_watch(arguments: Sequence[str], name: str = "a3g watch") -> WatchConfig:
+    """The options of `a3g watch` on the command line; raises as `parse_train`."""
+    _refuse_empty(arguments)
+    return tyro.cli(WatchConfig, args=list(arguments), prog=name, description=WatchConfig.__doc__)
 
 
 def _parse_with_file(kind: type[Config], arguments: Sequence[str], name: str | None, description: str) -> Config:

@@ -1,4 +1,4 @@
-"""The commands train, eval and explore: parse, validate, hand over, and say a user's mistake in one sentence."""
+"""The commands train, eval, explore and watch: parse, validate, hand over, and say a user's mistake in one sentence."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from a3g.command_line import parse_eval, parse_explore, parse_resume_request, parse_train
+from a3g.command_line import parse_eval, parse_explore, parse_resume_request, parse_train, parse_watch
 from a3g.config import TrainConfig
 from a3g.errors import UserError
 from a3g.interrupts import EXIT_INTERRUPTED, raise_on_interrupt
@@ -86,6 +86,27 @@ def explore_command(arguments: Sequence[str], name: str) -> int:
         return EXIT_INTERRUPTED
 
 
+def watch_command(arguments: Sequence[str], name: str) -> int:
+    """Show a run that is over; returns the exit code.
+
+    Args:
+        arguments: options of `a3g.watch_config.WatchConfig`.
+        name: of the command, which error messages begin with.
+    """
+    make_output_patient()
+    try:
+        config = parse_watch(arguments, name)
+        from a3g.processes.watch_server import serve_finished_run  # only now, so that --help is quick
+
+        raise_on_interrupt()
+        return serve_finished_run(config.folder, config.host, config.port)
+    except UserError as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+
+
 def _with_settings_of_run(request: ResumeRequest, arguments: Sequence[str]) -> TrainConfig:
     """The settings of the run to resume, with what this command line says on top."""
     from a3g.runs.checkpoint import find_automatically, find_checkpoint, load_config
@@ -101,9 +122,12 @@ def _with_settings_of_run(request: ResumeRequest, arguments: Sequence[str]) -> T
     chosen = found.parent if automatic or not Path(request.resume).is_file() else found
     # Where things lie is no setting of a run: it goes on where its checkpoint is, unless it gets a new name now, and a
     # file does not decide what else is written on this machine.
+    # Nor is who may look at it.
     folders = {name: getattr(TrainConfig, name) for name in ("log_dir", "load_model_dir", "save_model_dir")}
     settings = load_config(found)
-    resumed = parse_train(arguments, defaults=replace(settings, run_name="", **folders))
+    resumed = parse_train(
+        arguments, defaults=replace(settings, run_name="", watch=None, watch_host=TrainConfig.watch_host, **folders)
+    )
     if settings.save_model_dir != resumed.save_model_dir:
         say(f"a3g: the best weights go to {resumed.save_model_dir}, they went to {settings.save_model_dir} before")
     return replace(resumed, resume=str(chosen), run_name="" if automatic else resumed.run_name)

@@ -189,6 +189,12 @@ class TrainConfig:
     tensorboard_logger: Annotated[bool, short("-tl")] = True
     """Write TensorBoard files into the run's folder (the original A3G's default: off)."""
 
+    # -- a page to watch it
+    watch: int | None = None
+    """Serve a page that shows the run at this port of the machine itself; 0 takes a free one."""
+    watch_host: str = "127.0.0.1"
+    """Address that the page is served at; 0.0.0.0 lets everybody look who can reach this machine."""
+
     def __post_init__(self) -> None:
         parse_env_id(self.env)
         # Options of another algorithm, such as the default one's, give way; what both have is kept.
@@ -214,6 +220,8 @@ class TrainConfig:
         require(fits, "network", self.network, "map with --observation map")
         if self.amsgrad and self.optimizer != "Adam":
             raise UserError(f"--amsgrad is a variant of Adam: it needs --optimizer Adam, not {self.optimizer}.")
+        if self.serial and self.watch is not None:
+            raise UserError("--watch needs a process of its own, which --serial does without: leave one of the two out.")
         if self.serial and self.until_cleared:
             raise UserError("--until-cleared needs the tester, which --serial does without: leave one of the two out.")
         highest = self.sticky_actions_max

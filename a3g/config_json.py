@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
+from types import UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from a3g.algorithm_options import options_class
@@ -24,7 +25,7 @@ def to_json(config: TrainConfig | EvalConfig) -> dict[str, Any]:
 
 def describe_changes(before: TrainConfig, after: TrainConfig) -> str:
     """The settings that differ, in one line; empty if none does. Where things lie is no setting of a run."""
-    elsewhere = {"log_dir", "load_model_dir", "save_model_dir", "run_name", "resume"}
+    elsewhere = {"log_dir", "load_model_dir", "save_model_dir", "run_name", "resume", "watch", "watch_host"}
     old, new = to_json(before), to_json(after)
     changed = [name for name in new if name not in elsewhere and name in old and old[name] != new[name]]
     return ", ".join(f"--{name.replace('_', '-')} {_shown(old[name])} → {_shown(new[name])}" for name in changed)
@@ -67,6 +68,8 @@ def _check_kind(name: str, value: Any, kind: Any) -> None:
     choices = get_args(kind)
     if get_origin(kind) is Literal:
         fits = value in choices
+    elif get_origin(kind) is UnionType:
+        fits = type(value) in choices
     elif get_origin(kind) is tuple:
         fits = isinstance(value, tuple) and all(type(each) is choices[0] for each in value)
     else:

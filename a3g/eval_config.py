@@ -72,6 +72,12 @@ class EvalConfig:
     json: Path | None = None
     """Write the results here as JSON."""
 
+    watch: int | None = None
+    """Serve a page that shows the episodes at this port of the machine itself, until Ctrl-C; 0 takes a free one. The episodes
+    are played at the game's own speed then."""
+    watch_host: str = "127.0.0.1"
+    """Address that the page is served at; 0.0.0.0 lets everybody look who can reach this machine."""
+
     def __post_init__(self) -> None:
         parse_env_id(self.env)
         check_ranges(self)

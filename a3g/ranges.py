@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from a3g.config import TrainConfig
     from a3g.eval_config import EvalConfig
     from a3g.explore_config import ExploreConfig
+    from a3g.watch_config import WatchConfig
 
 # In bytes; no file system here takes a longer one.
 LONGEST_NAME = 255
@@ -110,6 +111,9 @@ RANGES: dict[str, Range] = {
     "checkpoint_interval": _POSITIVE_SECONDS,
     "keep_checkpoints": Range(1, 10**6),
     "heartbeat_timeout": Range(1, _DAYS),
+    # -- the page
+    "port": Range(0, 65_535, words="a port from 1 to 65535, or 0 for a free one"),
+    "watch": Range(0, 65_535, words="a port from 1 to 65535, or 0 for a free one"),
     # -- evaluation only
     "num_episodes": Range(1, 10**6),
     "episode_start": Range(0, 31, words="0 (1-1) to 31 (8-4)"),
@@ -121,7 +125,7 @@ RANGES: dict[str, Range] = {
 }
 
 
-def check_ranges(config: TrainConfig | EvalConfig | ExploreConfig | AlgorithmOptions) -> None:
+def check_ranges(config: TrainConfig | EvalConfig | ExploreConfig | WatchConfig | AlgorithmOptions) -> None:
     """Numbers without an entry in RANGES, such as those of an algorithm outside this package, only have to be finite.
 
     Raises:

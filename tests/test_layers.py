@@ -20,6 +20,7 @@ OPTIONS = (
     "config_file",
     "help_text",
     "explore_config",
+    "watch_config",
     "resume_request",
     "presets",
     "stage_settings",

@@ -110,6 +110,13 @@ class ActorCriticAlgorithm(Algorithm):
         logits, _, state = model(observations[None], state, episode_starts[None])
         return logits[0], state
 
+    @classmethod
+    def preferences_and_values(
+        cls, model: ActorCritic, observations: Tensor, state: Tensor, episode_starts: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        logits, values, state = model(observations[None], state, episode_starts[None])
+        return logits[0], values[0], state
+
     # -- while experience is collected
 
     def columns(self) -> Mapping[str, torch.dtype]:

@@ -70,6 +70,17 @@ class Algorithm(ABC):
             the recurrent state after the step
         """
 
+    @classmethod
+    def preferences_and_values(
+        cls, model: Any, observations: Tensor, state: Tensor, episode_starts: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """As `preferences`, and between the two the values of the states, float32 (lanes,), for those who look on.
+
+        Here the value is the largest preference, as it is where preferences are action values.
+        """
+        preferences, state = cls.preferences(model, observations, state, episode_starts)
+        return preferences, preferences.max(dim=-1).values, state
+
     def __init__(self, config: TrainConfig, device: torch.device) -> None:
         self.config, self.device = config, device
         self.options: Any = config.options

@@ -25,6 +25,7 @@ from a3g.game.make import check_core, vector_env_parts
 from a3g.game.native_vector import NativeVectorEnv
 from a3g.game.stages import Stage
 from a3g.game.starts import StartSource, UniformStarts
+from a3g.game.vector import AfterStep
 from a3g.reporting.phases import PhaseClock
 
 
@@ -115,11 +116,13 @@ def make_collector(
     clock: PhaseClock,
     on_step: Callable[[], None],
     expert: Expert | None = None,
+    after_step: AfterStep | None = None,
 ) -> AnyCollector:
     """The games of a worker, and what plays them with a policy on the policy's device; raises as `check_experience`.
 
     Args:
         expert: whom the policy learns from, if from one.
+        after_step: called after every step of the games; not of demonstrations.
     """
     if policy.learns_from_demonstrations:
         stages = config.single_stages()
@@ -140,6 +143,8 @@ def make_collector(
         copy=False,
         starts=make_starts(config, worker),
     )
+    for env in envs:
+        env.after_step = after_step
     if expert is not None:
         assert isinstance(envs[0], NativeVectorEnv)
         return ExpertCollector(policy, envs[0], expert, config.num_steps, config.gamma, seed, clock, on_step)

@@ -94,6 +94,15 @@ class LaneVectorEnv(MarioVectorEnv):
     def _lane_info(self, lane: int) -> dict[str, Any]:
         return self.lanes[lane].info()
 
+    def view(self, lane: int) -> bytes:
+        emulator = self._emulators[lane]
+        self._load_game(lane)
+        if emulator.name == "native":
+            return emulator.to_bytes()
+        if self._shared:  # a saved state has no picture; the next step loads it again
+            emulator.frame(0)
+        return emulator.rgb().tobytes()
+
     def _pictures(self) -> tuple[Image, ...]:
         return tuple(self._last_pictures)
 

@@ -178,6 +178,9 @@ class NativeVectorEnv(MarioVectorEnv):
         state: bytes = self._batch.save(lane)
         return state
 
+    def view(self, lane: int) -> bytes:
+        return self.console(lane)
+
     def _pictures(self) -> tuple[Image, ...]:
         """Those of one frame later: the core keeps no colours, so a copy of each game runs a frame."""
         pictures = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypedDict
 
 import gymnasium
@@ -21,6 +21,8 @@ from a3g.game.packing import State
 from a3g.game.stages import Stage
 from a3g.game.starts import Start, StartSource, UniformStarts, pack_starts, unpack_starts
 
+AfterStep = Callable[["MarioVectorEnv", NDArray[np.int64], "StepResults"], None]
+"""Called with the environment, the actions and what the step returned."""
 StepResults = tuple[Image, NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]
 Seed = int | np.random.SeedSequence
 
@@ -108,6 +110,8 @@ class MarioVectorEnv(gymnasium.vector.VectorEnv[Image, NDArray[np.int64], NDArra
         self.single_action_space = gymnasium.spaces.Discrete(options.num_actions)
         self.observation_space = batch_space(self.single_observation_space, num_lanes)
         self.action_space = batch_space(self.single_action_space, num_lanes)
+        self.after_step: AfterStep | None = None
+        """Called after every step, by those who look on."""
         self._copy = copy
         self._observations = np.zeros((num_lanes, *options.observation_shape), np.uint8)
         self._begun = False
@@ -181,6 +185,13 @@ class MarioVectorEnv(gymnasium.vector.VectorEnv[Image, NDArray[np.int64], NDArra
             gymnasium.error.ResetNeeded: before the first reset, and with autoreset disabled after an episode's end.
         """
         chosen = check_actions(actions, self.num_envs, self.options.num_actions)
+        results = self._step(chosen)
+        if self.after_step is not None:
+            self.after_step(self, chosen, results)
+        return results
+
+    def _step(self, chosen: NDArray[np.int64]) -> StepResults:
+        """`step` with actions that were checked."""
         self._check_begun()
         if self.autoreset_mode == AutoresetMode.DISABLED and self._ended.any():
             raise ResetNeeded(f"The episodes of lanes {np.flatnonzero(self._ended).tolist()} have ended: reset these lanes.")
@@ -205,6 +216,10 @@ class MarioVectorEnv(gymnasium.vector.VectorEnv[Image, NDArray[np.int64], NDArra
             return None
         self._check_begun()
         return self._pictures()
+
+    @abstractmethod
+    def view(self, lane: int) -> bytes:
+        """What a lane shows now, for `a3g.game.views.ViewRenderer`."""
 
     def state_dict(self) -> State:
         """Everything that the next steps depend on, as copies: games, episodes, observations, randomness, start source.

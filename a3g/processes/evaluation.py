@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -29,6 +29,41 @@ LANES = 64
 
 # What to play, the whole game if None, and the seed of everything random in it.
 PlannedEpisode = tuple[Stage | None, int]
+
+
+class PlayObserver(Protocol):
+    """Looks on while episodes are played."""
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether to be told of steps; asked before each."""
+
+    def begun(self, lane: int, index: int, stage: Stage | None) -> None:
+        """Episode number `index` begins in a lane."""
+
+    def stepped(
+        self,
+        env: MarioVectorEnv,
+        lanes: Sequence[int],
+        actions: NDArray[np.int64],
+        preferences: NDArray[np.float32],
+        values: NDArray[np.float32],
+        rewards: NDArray[np.float32],
+        infos: dict[str, Any],
+    ) -> None:
+        """The lanes that play were stepped; their episodes may have ended with it.
+
+        Args:
+            env: the games.
+            lanes: that play.
+            actions, rewards: (all lanes of the environment,).
+            preferences: (lanes that play, actions), see `Algorithm.preferences`.
+            values: (lanes that play,).
+            infos: of the step.
+        """
+
+    def ended(self, lane: int, outcome: str) -> None:
+        """The episode in a lane has ended."""
 
 
 class _PlannedStarts:
@@ -147,6 +182,7 @@ class Evaluator:
         on_frame: Callable[[int], FrameHook | None] | None = None,
         on_result: Callable[[int, EpisodeResult], None] | None = None,
         stop: Callable[[], bool] = lambda: False,
+        observer: PlayObserver | None = None,
     ) -> list[EpisodeResult]:
         """Play episodes.
 
@@ -156,6 +192,7 @@ class Evaluator:
             on_frame: gives episode i its frame hook; with it, episodes are played one after the other.
             on_result: called with each episode's number and result, in the order in which they end.
             stop: asked before every step; if true, the episodes that ended so far are returned.
+            observer: looks on.
 
         Returns:
             results in the order of `episodes`
@@ -174,6 +211,8 @@ class Evaluator:
                     assert isinstance(env, LaneVectorEnv)
                     env.lanes[episode.lane].on_frame = on_frame(episode.index)
                 self._begin(env, episode)
+                if observer is not None:
+                    observer.begun(episode.lane, episode.index, episode.stage)
                 playing.append(episode)
                 states = torch.cat((states, model.initial_state(1)), dim=1)
             if not playing:
@@ -182,18 +221,27 @@ class Evaluator:
             # Choose an action in every lane that plays.
             observations = torch.from_numpy(env.observations[[episode.lane for episode in playing]]).to(self._device)
             starts = torch.tensor([episode.begins_attempt for episode in playing], device=self._device)
-            preferences, states = self._algorithm.preferences(model, observations, states, starts)
+            observed = observer is not None and observer.is_wanted
+            if observed:
+                preferences, values, states = self._algorithm.preferences_and_values(model, observations, states, starts)
+            else:
+                preferences, states = self._algorithm.preferences(model, observations, states, starts)
             for episode, preference in zip(playing, preferences.cpu().numpy(), strict=True):
                 actions[episode.lane] = episode.choose(preference, sample)
 
             # Step them, and take out the episodes that ended.
             _, rewards, terminated, truncated, infos = env.step(actions)
+            if observer is not None and observed:
+                lanes = [episode.lane for episode in playing]
+                observer.stepped(env, lanes, actions, preferences.cpu().numpy(), values.cpu().numpy(), rewards, infos)
             for episode in playing:
                 result = episode.note(rewards, terminated, truncated, infos, self._options.max_episode_length)
                 if result is not None:
                     env.set_idle(episode.lane, True)
                     free.append(episode.lane)
                     results[episode.index] = result
+                    if observer is not None:
+                        observer.ended(episode.lane, result.outcome)
                     if on_result is not None:
                         on_result(episode.index, result)
             still_playing = [i for i, episode in enumerate(playing) if episode.index not in results]

@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import sys
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from multiprocessing.process import BaseProcess
 from typing import Any
 
@@ -28,13 +29,16 @@ from a3g.processes.run_statistics import Run, read_status, write_summary
 from a3g.processes.serial import train_serially
 from a3g.processes.supervisor import STOP_TIMEOUT_SECONDS, Child, Supervisor
 from a3g.processes.tester import run_tester
+from a3g.processes.watch_server import TITLE, run_watch_server
 from a3g.processes.worker import run_worker
 from a3g.reporting.display import RunDisplay
 from a3g.reporting.say import say
 from a3g.reporting.status import RunStatus
+from a3g.reporting.watch.address import bind, url
 from a3g.runs.paths import leaving_path, worker_path
 
 POLL_SECONDS = 0.2
+PAGE_SECONDS = 1.0
 URGENT_POLL_SECONDS = 0.002
 # How many updates were left out is said this often at most; they are counted all the time.
 SKIPPED_SECONDS = 60.0
@@ -52,29 +56,39 @@ def train(config: TrainConfig) -> int:
     """
     setproctitle.setproctitle("a3g launch")
     compute_on_one_core()
+    # First of all, so that a port that is taken is said before anything is changed.
+    listening = None if config.watch is None else bind(config.watch_host, config.watch)
     run = prepare_run(replace(config, workers=1) if config.serial else config)
     for line in (describe_computing(run.config), *describe_gpus(run.config, torch.cuda.device_count())):
         say(f"a3g: {line}")
     try:
-        return train_serially(run) if config.serial else _Launcher(run).run()
+        return train_serially(run) if config.serial else _Launcher(run, listening).run()
     finally:
         run.close()
+        if listening is not None:
+            listening.close()
 
 
 class _Launcher:
     """The main process of a run."""
 
-    def __init__(self, run: Run) -> None:
-        self.run_ = run
+    def __init__(self, run: Run, listening: socket.socket | None = None) -> None:
+        """
+        Args:
+            listening: the socket to serve the watch page at; None without one.
+        """
+        self.run_, self._listening = run, listening
         self._context = process_context()
         counters = run.shared.counters
         self._workers = [self._worker(i) for i in range(run.config.workers)]
-        children = [self._tester(), *self._workers]
+        page = [] if listening is None else [self._page(listening)]
+        children = [self._tester(), *self._workers, *page]
         self._signals: list[signal.Signals] = []
         timeout = run.config.heartbeat_timeout
         self._supervisor = Supervisor(children, timeout, counters.note_restart, lambda: bool(self._signals))
         self._display = RunDisplay(run.config, run.folder, counters.earlier_seconds, counters.agent_steps)
         self._last_trouble = ""
+        self._told_page_at = 0.0
         now, updates, skipped = time.monotonic(), counters.total(Count.UPDATES), counters.total(Count.SKIPPED_UPDATES)
         self._skipped, self._skipped_at = skipped, now
         self._divergence = DivergenceMonitor(run.config.lr, now, updates, skipped)
@@ -87,6 +101,8 @@ class _Launcher:
         # Children must not make threads of their own: one process, one core.
         os.environ.update(ONE_THREAD)
         with collect_stop_signals(self._signals), self._display:
+            if self._listening is not None:
+                self._display.say(f"watch it at {url(self._listening, self.run_.config.watch_host)}")
             try:
                 if self.run_.resumed_from is None:  # from now on there is something to go on with
                     self._saver.save_at_once()
@@ -131,7 +147,9 @@ class _Launcher:
             self._say_messages()
             if not self._saver.is_urgent:
                 self._say_skipped(now)
-                self._display.update(self._status())
+                status = self._status()
+                self._display.update(status)
+                self._tell_page(status, now)
             if trouble is None:
                 trouble = self._check_divergence(now)
             if trouble is not None:
@@ -142,6 +160,23 @@ class _Launcher:
                 return "cleared every stage asked for", False
             if config.max_minutes and self.run_.shared.counters.seconds_since_first_step >= 60 * config.max_minutes:
                 return f"max_minutes {config.max_minutes:g} reached", False
+
+    def _tell_page(self, status: RunStatus, now: float) -> None:
+        """What only the launcher knows of the run's health, for the watch page, while somebody looks."""
+        channel, counters = self.run_.shared.watch, self.run_.shared.counters
+        if channel is None or not channel.wants_note or now - self._told_page_at < PAGE_SECONDS:
+            return
+        self._told_page_at = now
+        channel.write_note(
+            {
+                "saving": asdict(status.saving),
+                "trouble": status.last_trouble,
+                "restarts": status.restarts,
+                "restored": status.restored,
+                "seconds_before": counters.earlier_seconds,
+                "children": {child.title: child.restarts for child in self._supervisor.children},
+            }
+        )
 
     def _check_divergence(self, now: float) -> str | None:
         counters = self.run_.shared.counters
@@ -201,6 +236,22 @@ class _Launcher:
 
         monitor = HeartbeatMonitor(heartbeats, number)
         return Child("a3g test", start, monitor, lambda: heartbeats.count(number), TESTER_TIMEOUT_FACTOR, self._after_death)
+
+    def _page(self, listening: socket.socket) -> Child:
+        run, channel = self.run_, self.run_.shared.watch
+        assert channel is not None
+
+        def start(restarts: int) -> Any:
+            return self._spawn(TITLE, run_watch_server, (run.config, run.shared, run.folder, listening))
+
+        def nobody_looks(process: BaseProcess) -> bool:
+            """Or workers would go on showing their games to a page that is gone."""
+            channel.want(set())
+            return False
+
+        beats = channel.heartbeats
+        monitor = HeartbeatMonitor(beats, 0)
+        return Child(TITLE, start, monitor, lambda: beats.count(0), on_death=nobody_looks, is_essential=False)
 
     def _worker(self, number: int) -> Child:
         run, counters, control, title = self.run_, self.run_.shared.counters, self.run_.shared.control, f"a3g train {number}"

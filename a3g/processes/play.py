@@ -8,6 +8,7 @@ import errno
 import json
 import os
 import signal
+import socket
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -31,7 +32,9 @@ from a3g.game.stages import WHOLE_GAME, Stage
 from a3g.processes.evaluation import Evaluator
 from a3g.processes.play_report import report
 from a3g.processes.process import check_gpus, compute_on_one_core, prepare_device
+from a3g.processes.watch_evaluation import EvaluationPage
 from a3g.reporting.video import VideoWriter
+from a3g.reporting.watch.address import bind
 from a3g.reporting.window import Window
 from a3g.runs.playable import default_weights_path, find_weights
 from a3g.runs.scores import EpisodeResult, results_to_json
@@ -43,6 +46,18 @@ def evaluate(config: EvalConfig) -> int:
 
     Raises:
         UserError: if weights, engine, GPU, display or a folder to write into are missing.
+    """
+    with ExitStack() as pages:
+        listening = None if config.watch is None else pages.enter_context(bind(config.watch_host, config.watch))
+        return _evaluate(config, listening, pages)
+
+
+def _evaluate(config: EvalConfig, listening: socket.socket | None, pages: ExitStack) -> int:
+    """As `evaluate`.
+
+    Args:
+        listening: the socket to serve the watch page at; None without one.
+        pages: the page ends with it.
     """
     weights_file, weights = _load(config)
     check_gpus((config.gpu_id,))
@@ -85,8 +100,15 @@ def evaluate(config: EvalConfig) -> int:
         task = progress.add_task("playing", total=len(stages))
         interrupted = stack.enter_context(_first_interrupt())
 
+        page = None
+        if listening is not None:
+            page = pages.enter_context(EvaluationPage(config, listening, game, weights_file, weights.agent_steps))
+            console.print(f"watch it at {page.url}", highlight=False)
+
         def on_result(index: int, result: EpisodeResult) -> None:
             results[index] = result
+            if page is not None:
+                page.note(results.values())
             show.end_episode()
             progress.advance(task)
 
@@ -96,7 +118,8 @@ def evaluate(config: EvalConfig) -> int:
             sample=config.sample,
             on_frame=show.hook_for if show.wanted else None,
             on_result=on_result,
-            stop=lambda: bool(interrupted),
+            stop=lambda: bool(interrupted) or (page is not None and page.pace()),
+            observer=None if page is None else page.view,
         )
     ended = [results[i] for i in sorted(results)]
     if interrupted:
@@ -119,6 +142,10 @@ def evaluate(config: EvalConfig) -> int:
     }
     for path in json_paths:
         _write_json(path, content)
+    if page is not None and not interrupted:
+        console.print("The page stays until Ctrl-C.")
+        with _first_interrupt() as ends:
+            page.wait(lambda: bool(ends))
     return 128 + signal.SIGINT if interrupted else 0
 
 

@@ -8,11 +8,13 @@ import torch
 from torch import Tensor
 
 from a3g.config import TrainConfig
+from a3g.game.emulators import resolve_emulator
 from a3g.game.stages import STAGES
 from a3g.networks.pixel_network import PixelNetwork
 from a3g.processes.counters import RunCounters, StageCount, shared_zeros
 from a3g.processes.heartbeat import Heartbeats
 from a3g.processes.shared_model import SharedModel
+from a3g.processes.watch_channel import WatchChannel
 from a3g.runs.barrier import CheckpointBarrier
 
 
@@ -48,6 +50,12 @@ class RunControl:
         self.barrier = CheckpointBarrier(workers)
 
 
+def watch_channel(config: TrainConfig) -> WatchChannel:
+    """Room for what a run shows."""
+    game = config.game_options()
+    return WatchChannel(config.workers, resolve_emulator(config.emulator), game.observation_shape, game.num_actions)
+
+
 class SharedRun:
     """The shared model, the run's counters, the tester's results, and the launcher's control."""
 
@@ -56,6 +64,8 @@ class SharedRun:
         self.counters = RunCounters(config.workers)
         self.results = EvalResults()
         self.control = RunControl(config.workers)
+        self.watch = watch_channel(config) if config.watch is not None else None
+        """What the watch page shows; None without one."""
 
     def tensors_beside_model(self) -> dict[str, Tensor]:
         """What belongs in a checkpoint beside `SharedModel.tensors`."""

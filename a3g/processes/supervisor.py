@@ -68,6 +68,8 @@ class Child:
     """Its heartbeat may be missing for so many times as long as that of others."""
     on_death: Callable[[BaseProcess], bool] = lambda process: False
     """Called after each death; returns whether something else than the process was the cause."""
+    is_essential: bool = True
+    """Whether the run ends if it keeps dying; without, it is left out from then on."""
     process: BaseProcess | None = None
     """None while it waits to be started again."""
     started_at: float = 0.0
@@ -135,8 +137,11 @@ class Supervisor:
             else:
                 what = self._describe_end(child.process.exitcode)
             trouble = self._note_death(child, what, now)
-            if trouble is not None:
+            if trouble is not None and child.is_essential:
                 return trouble
+            if trouble is not None:
+                child.finished = True
+                self.messages.append(f"{trouble}; the run goes on without it")
         return None
 
     def all_finished(self, titles: str) -> bool:

@@ -25,6 +25,7 @@ from a3g.processes.counters import STAGE_INDEX, StageCount
 from a3g.processes.evaluation import Evaluator, PlannedEpisode
 from a3g.processes.process import prepare_process
 from a3g.processes.shared_run import SharedRun
+from a3g.processes.watch_views import EvaluationView
 from a3g.reporting.say import say
 from a3g.runs.best_weights import BestWeights, load_best, read_score
 from a3g.runs.history import append_to_history, history_entry
@@ -88,6 +89,7 @@ class Tester:
         self._options = config.test_options()
         self._settings = GameSettings.of(self._options)
         self._evaluator = Evaluator(self._algorithm, config.emulator, self._options, device)
+        self._view = None if shared.watch is None else EvaluationView(shared.watch, config.test_stages())
         self._best = load_best(folder / BEST_NAME)
         for name, stage in self._best.score.stages.items() if self._best is not None else ():
             if stage.cleared and name in STAGE_INDEX:
@@ -97,8 +99,12 @@ class Tester:
         """Test until told to stop; the best weights are saved then, if they were not."""
         while not self._ends:
             began = time.monotonic()
+            if self._shared.watch is not None:
+                self._shared.watch.test_begins()
             self.test()
             ended = time.monotonic()
+            if self._shared.watch is not None:
+                self._shared.watch.test_ended(self._pause(ended - began))
             save_again = ended + SAVE_AGAIN_SECONDS
             while time.monotonic() < ended + self._pause(ended - began) and not self._beat():
                 if self._unsaved and time.monotonic() >= save_again:
@@ -208,7 +214,7 @@ class Tester:
 
     def _play(self, episodes: list[PlannedEpisode]) -> list[EpisodeResult]:
         # In float32, whatever the workers compute in: as gym_eval.py plays.
-        return self._evaluator.play(self._model, episodes, stop=self._beat)
+        return self._evaluator.play(self._model, episodes, stop=self._beat, observer=self._view)
 
     def _note_clears(self, results: list[EpisodeResult]) -> list[EpisodeResult]:
         """Note which stages were cleared for once; returns the results."""

@@ -19,6 +19,7 @@ from a3g.experience.make import make_collector
 from a3g.processes.parameter_store import ParameterStore, SharedMemoryStore
 from a3g.processes.process import EXIT_DAMAGED_WEIGHTS, gpu_bytes, prepare_process, resident_bytes
 from a3g.processes.shared_run import SharedRun
+from a3g.processes.watch_views import WorkerView
 from a3g.reporting.phases import Phase, PhaseClock
 from a3g.reporting.say import say
 from a3g.runs.expert import load_expert
@@ -71,7 +72,8 @@ def make_worker(
     prepare_gpu_arithmetic(config.precision, fixed_shapes=True)
     algorithm = make_algorithm(config, device)
     store = SharedMemoryStore(number, config, shared, algorithm.flat, folder)
-    worker = Worker(number, config, algorithm, store, seed)
+    view = None if shared.watch is None else WorkerView(shared.watch, number)
+    worker = Worker(number, config, algorithm, store, seed, view)
     if resumed_from is not None:
         try:
             worker.resume(worker_path(resumed_from, number))
@@ -83,17 +85,28 @@ def make_worker(
 class Worker:
     """One worker's loop and what it owns."""
 
-    def __init__(self, number: int, config: TrainConfig, algorithm: Algorithm, store: ParameterStore, seed: int) -> None:
+    def __init__(
+        self,
+        number: int,
+        config: TrainConfig,
+        algorithm: Algorithm,
+        store: ParameterStore,
+        seed: int,
+        view: WorkerView | None = None,
+    ) -> None:
         """
         Args:
             number: of this worker, from 0.
             seed: of its games and the choice of its actions.
+            view: shows its games on the watch page.
         """
         self.number, self.config, self.algorithm, self.store = number, config, algorithm, store
         self.leaves = False
         self.clock = PhaseClock()
         expert = load_expert(config) if algorithm.learns_from_expert else None
-        self.collector = make_collector(config, number, algorithm, seed, self.clock, store.heartbeat, expert)
+        self._view = view
+        after_step = None if view is None else view.after_step
+        self.collector = make_collector(config, number, algorithm, seed, self.clock, store.heartbeat, expert, after_step)
 
     def run(self) -> None:
         """Train until told to stop."""
@@ -104,6 +117,8 @@ class Worker:
             # Play num_steps in every lane.
             self.algorithm.begin_rollout(self.store.agent_steps())
             rollout = self.collector.collect()
+            if self._view is not None:
+                self._view.rollout_ended(rollout)
             if not self.config.load_rms_stats:
                 self.store.observe(rollout.observations)
 
