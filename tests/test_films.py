@@ -5,14 +5,33 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import time
+from dataclasses import replace
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+import torch
 
+from a3g.algorithms import algorithm_class
+from a3g.game.emulators import resolve_emulator
+from a3g.game.options import GameOptions
+from a3g.game.rules import FrameHook
+from a3g.game.stages import Stage
+from a3g.network_spec import NetworkSpec
+from a3g.networks.actor_critic import ActorCritic
+from a3g.processes.evaluation import Evaluator
+from a3g.processes.films import choose_for_grid, film_waiting, replay
+from a3g.reporting.film_grid import FilmGrid
 from a3g.reporting.video import VideoWriter
+from a3g.runs.recordings import (
+    RecordedEpisode,
+    Recording,
+    best_path,
+    path_of_test_film,
+    recording_path,
+    recordings_in,
+)
 from tests.running import PATIENCE_SECONDS, ROOT
 
 # Writes pictures until it is killed; each is of one brightness, which says its number.
@@ -64,3 +83,120 @@ def test_a_finished_film_has_every_picture(tmp_path: Path) -> None:
         for i in range(150):
             video.add(np.full((32, 48, 3), i, np.uint8))
     assert len(pictures_in(tmp_path / "new" / "film.mp4")) == 150
+
+
+# -- films of episodes
+
+# Sticky actions and idle frames: the seed has to give them again.
+GAME = GameOptions(sticky_actions=0.25, time_per_stage=6)
+STAGES = (Stage(1, 1), Stage(1, 2), Stage(1, 1))
+
+
+def recorded(sample: bool = True) -> tuple[Recording, list[list[np.ndarray]]]:
+    """Episodes of an untrained network, and every frame that they showed when they were played."""
+    torch.manual_seed(3)
+    options = GAME
+    spec = NetworkSpec("conv4", options.observation_shape, options.num_actions, 16, lstm=False, fc=True)
+    model = ActorCritic(spec).eval()
+    evaluator = Evaluator(algorithm_class("a3c"), "auto", options)
+    episodes: list[RecordedEpisode] = []
+    planned = [(stage, 7 + i) for i, stage in enumerate(STAGES)]
+    evaluator.play(
+        model, planned, sample=sample, on_actions=lambda result, actions: episodes.append(RecordedEpisode.of(result, actions))
+    )
+    episodes.sort(key=lambda episode: episode.seed)
+    shown: list[list[np.ndarray]] = [[] for _ in STAGES]
+
+    def hook(index: int) -> FrameHook:
+        return lambda emulator: shown[index].append(emulator.rgb())
+
+    evaluator.play(model, planned, sample=sample, on_frame=hook)
+    evaluator.close()
+    return Recording(1_000, options, resolve_emulator("auto"), tuple(episodes)), shown
+
+
+@pytest.fixture(scope="module")
+def episodes() -> tuple[Recording, list[list[np.ndarray]]]:
+    return recorded()
+
+
+def test_a_film_shows_every_frame_that_was_played(episodes: tuple[Recording, list[list[np.ndarray]]]) -> None:
+    recording, shown = episodes
+    replayed: list[list[np.ndarray]] = [[] for _ in STAGES]
+    ended: list[int] = []
+    for frame in replay(recording):
+        for i, picture in frame.pictures.items():
+            replayed[i].append(picture)
+        ended += frame.ended
+    assert sorted(ended) == [0, 1, 2]
+    for before, after in zip(shown, replayed, strict=True):
+        assert len(before) == len(after) > 100
+        assert all(np.array_equal(one, other) for one, other in zip(before, after, strict=True))
+
+
+def test_a_recording_is_read_as_it_was_written(tmp_path: Path, episodes: tuple[Recording, list[list[np.ndarray]]]) -> None:
+    recording, _ = episodes
+    recording.save(tmp_path / "recording.json")
+    assert Recording.load(tmp_path / "recording.json") == recording
+
+
+def test_tests_become_films_and_the_best_episodes_stay(
+    tmp_path: Path, episodes: tuple[Recording, list[list[np.ndarray]]]
+) -> None:
+    recording, shown = episodes
+    recording.save(recording_path(tmp_path, 1_000))
+    # A newer test in which 1-1 was played worse and 1-2 as before.
+    worse = tuple(replace(episode, progress=episode.progress - (episode.stage == "1-1")) for episode in recording.episodes)
+    replace(recording, agent_steps=2_000, episodes=worse).save(recording_path(tmp_path, 2_000))
+    written = list(film_waiting(tmp_path))
+    assert written == [
+        best_path(tmp_path, "1-1", ".mp4"),
+        best_path(tmp_path, "1-2", ".mp4"),
+        path_of_test_film(tmp_path, 2_000),
+    ]
+    assert recordings_in(tmp_path) == []
+    best = max((0, 2), key=lambda i: recording.episodes[i].progress)
+    assert Recording.load(best_path(tmp_path, "1-1", ".json")).episodes == (recording.episodes[best],)
+    film = pictures_in(written[0])
+    assert len(film) == len(shown[best]) + 60  # and a second of its last picture
+    assert film[0].shape == (448, 480, 3)
+    assert np.abs(film[100][::2, ::2].astype(int) - shown[best][100]).mean() < 8  # but for what the compression costs
+    assert len(pictures_in(written[2])) == -(-max(map(len, shown)) // 2) + 30
+    assert list(film_waiting(tmp_path)) == []  # nothing new
+
+
+def test_a_damaged_recording_is_left_out(tmp_path: Path) -> None:
+    recording_path(tmp_path, 5).parent.mkdir(parents=True)
+    recording_path(tmp_path, 5).write_text('{"episodes": 3}')
+    assert list(film_waiting(tmp_path)) == []
+    assert recordings_in(tmp_path) == []
+
+
+def test_a_better_episode_clears_sooner_or_else_gets_further() -> None:
+    def episode(outcome: str, progress: int, steps: int) -> RecordedEpisode:
+        return RecordedEpisode("1-1", 1, outcome, progress, (0,) * steps)
+
+    order = [episode("died", 90, 5), episode("timeout", 95, 9), episode("cleared", 80, 9), episode("cleared", 70, 8)]
+    for i, better in enumerate(order):
+        assert [better.is_better_than(other) for other in order] == [j < i for j in range(len(order))]
+
+
+def test_a_grid_has_a_bit_of_every_stage() -> None:
+    many = [RecordedEpisode(f"1-{1 + i % 3}", i, "died", i, (0,)) for i in range(100)]
+    chosen = choose_for_grid(many)
+    assert len(chosen) == 64
+    assert [sum(each.stage == stage for each in chosen) for stage in ("1-1", "1-2", "1-3")] == [22, 21, 21]
+    assert [each.stage for each in chosen] == sorted(each.stage for each in chosen)
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 31, 32, 64])
+def test_a_grids_picture_suits_h264_and_holds_every_game(count: int) -> None:
+    grid = FilmGrid([str(i) for i in range(count)], 224, 240)
+    assert grid.picture.shape[0] % 2 == grid.picture.shape[1] % 2 == 0
+    assert max(grid.picture.shape) <= 1_400
+    for i in range(count):
+        before = grid.picture.copy()
+        grid.show(i, np.full((224, 240, 3), 200, np.uint8))
+        changed = np.argwhere((grid.picture != before).any(-1))
+        assert len(changed) == np.prod(changed.max(0) - changed.min(0) + 1)  # a rectangle, over no other game
+        grid.finish(i, i % 2 == 0, "cleared")

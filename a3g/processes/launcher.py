@@ -23,6 +23,7 @@ from a3g.processes.heartbeat import HeartbeatMonitor
 from a3g.processes.memory_estimate import saved_replays_bytes
 from a3g.processes.prepare import prepare_run
 from a3g.processes.process import EXIT_DAMAGED_WEIGHTS, compute_on_one_core, describe_computing, describe_gpus
+from a3g.processes.reporters import Reporters
 from a3g.processes.run_end import collect_stop_signals, exit_code, make_saver, reached_its_goal, resume_command, test_at_end
 from a3g.processes.run_statistics import Run, read_status, write_summary
 from a3g.processes.serial import train_serially
@@ -74,6 +75,7 @@ class _Launcher:
         timeout = run.config.heartbeat_timeout
         self._supervisor = Supervisor(children, timeout, counters.note_restart, lambda: bool(self._signals))
         self._display = RunDisplay(run.config, run.folder, counters.earlier_seconds, counters.agent_steps)
+        self._reporters = Reporters(run.config, run.folder, self._context, self._display.say, self._signals)
         self._last_trouble = ""
         now, updates, skipped = time.monotonic(), counters.total(Count.UPDATES), counters.total(Count.SKIPPED_UPDATES)
         self._skipped, self._skipped_at = skipped, now
@@ -86,7 +88,7 @@ class _Launcher:
         reason, failed = "stopped by an error", True
         # Children must not make threads of their own: one process, one core.
         os.environ.update(ONE_THREAD)
-        with collect_stop_signals(self._signals), self._display:
+        with collect_stop_signals(self._signals), self._reporters, self._display:
             try:
                 if self.run_.resumed_from is None:  # from now on there is something to go on with
                     self._saver.save_at_once()
@@ -132,6 +134,7 @@ class _Launcher:
             if not self._saver.is_urgent:
                 self._say_skipped(now)
                 self._display.update(self._status())
+                self._reporters.check(now)
             if trouble is None:
                 trouble = self._check_divergence(now)
             if trouble is not None:

@@ -1,7 +1,7 @@
 """MP4 files (H.264, which every browser plays), written through PyAV: no ffmpeg needs to be installed.
 
-The files are fragmented (ISO/IEC 14496-12, movie fragments): what describes the pictures stands before them, second by second. A
-file whose writer was killed can be played up to its last second or two.
+The files are fragmented (ISO/IEC 14496-12, movie fragments): what describes the pictures stands before them, second by second.
+A file whose writer was killed can be played up to its last second or two.
 """
 
 from __future__ import annotations
