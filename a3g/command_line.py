@@ -11,7 +11,9 @@ from typing import Any, TypeVar
 import tyro
 
 from a3g.algorithm_options import options_class
+from a3g.compare_config import CompareConfig
 from a3g.config import TrainConfig
+from a3g.demo_config import DemoConfig
 from a3g.errors import UserError
 from a3g.eval_config import EvalConfig
 from a3g.explore_config import ExploreConfig
@@ -30,7 +32,7 @@ EXPLORE_EXIT_CODES = (
     "the command or in a file, or a file that can't be written; stopped by SIGINT 130, SIGTERM 143, SIGUSR1 138, SIGHUP 129."
 )
 
-Config = TypeVar("Config", TrainConfig, EvalConfig, ExploreConfig)
+Config = TypeVar("Config", TrainConfig, EvalConfig, ExploreConfig, CompareConfig, DemoConfig)
 
 
 def parse_resume_request(arguments: Sequence[str]) -> ResumeRequest:
@@ -90,6 +92,16 @@ def parse_explore(arguments: Sequence[str] | None = None, name: str = "a3g explo
     return _parse(ExploreConfig, list(sys.argv[1:] if arguments is None else arguments), None, description, name)
 
 
+def parse_compare(arguments: Sequence[str]) -> CompareConfig:
+    """The options of `a3g compare`; raises as `parse_train`."""
+    return _parse(CompareConfig, list(arguments), None, CompareConfig.__doc__ or "", "a3g compare")
+
+
+def parse_demo(arguments: Sequence[str]) -> DemoConfig:
+    """The options of `a3g demo`; raises as `parse_train`."""
+    return _parse(DemoConfig, list(arguments), None, DemoConfig.__doc__ or "", "a3g demo")
+
+
 def _parse(
     kind: type[Config], arguments: list[str], defaults: Config | None, description: str, name: str | None = None
 ) -> Config:
@@ -112,6 +124,8 @@ _PLACES = (
     "--weights",
     "--json",
     "--demos-dir",
+    "--output",
+    "--scorecard",
 )
 
 

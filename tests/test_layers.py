@@ -18,6 +18,8 @@ OPTIONS = (
     "option_types",
     "config_json",
     "explore_config",
+    "compare_config",
+    "demo_config",
     "resume_request",
     "presets",
     "stage_settings",

@@ -20,6 +20,7 @@ from typing import Any
 from a3g.config import TrainConfig
 from a3g.processes.fork_server import start_process
 from a3g.processes.process import prepare_process
+from a3g.runs.paths import CONFIG_NAME, SUMMARY_NAME
 from a3g.runs.recordings import VIDEOS
 
 START_SECONDS = 5.0
@@ -42,7 +43,7 @@ class Launcher:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._last_failure = ""
+        self._failing = False
 
     def run_has_ended(self, seconds: float) -> bool:
         """Wait for the run's end, at most so many seconds; everything is written then."""
@@ -55,12 +56,13 @@ class Launcher:
 
     def say_failure(self, message: str) -> None:
         """Print a line about something that fails again and again, once until `worked`."""
-        if message != self._last_failure:
+        if not self._failing:
             self.say(message)
-        self._last_failure = message
+        self._failing = True
 
     def worked(self) -> None:
-        self._last_failure = ""
+        """It does not fail any more."""
+        self._failing = False
 
 
 @dataclass
@@ -97,6 +99,7 @@ class Reporters:
             self._reporters.append(_Reporter("a3g curves", run_curves, (folder,)))
         if config.record:
             self._reporters.append(_Reporter("a3g films", run_films, (folder,)))
+        self._reporters += [_Reporter(f"a3g track {name}", run_tracking, (name, folder)) for name in config.track]
 
     def check(self, now: float) -> None:
         """Start what is due, pass on what was said; cheap to call often.
@@ -224,3 +227,23 @@ def run_films(folder: Path, connection: Connection) -> None:
             launcher.worked()
         except OSError as error:
             launcher.say_failure(f"could not film into {folder / VIDEOS}, the run goes on: {error.strerror or error}")
+
+
+def run_tracking(name: str, folder: Path, connection: Connection) -> None:
+    """Entry point of the process that sends the run's curves to the tracker `name`."""
+    launcher = prepare_reporter(f"a3g track {name}", connection)
+    from a3g.reporting.tracking import Tracking
+
+    tracking, ended = Tracking(name, folder, CONFIG_NAME, SUMMARY_NAME), False
+    while not ended:
+        ended = launcher.run_has_ended(TRACK_SECONDS)
+        try:
+            begun = tracking.update()
+            if begun:
+                launcher.say(begun)
+            if ended:
+                tracking.finish()
+            launcher.worked()
+        except Exception as error:  # of a library or of the network: the run is worth more
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            launcher.say_failure(f"can't send the curves, tries again and again; the run goes on: {reason}")
