@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -191,6 +192,7 @@ class Reporters:
 def prepare_reporter(title: str, connection: Connection) -> Launcher:
     """Set a reporter's process up."""
     prepare_process(title)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # sent to a whole group: the last report is still to come
     with contextlib.suppress(OSError):
         os.nice(_LOW_PRIORITY)
     return Launcher(connection)
