@@ -167,7 +167,8 @@ def test_the_log_is_a_table_that_goes_on(tmp_path: Path) -> None:
         log.note("a3g train 0 died by SIGKILL; started again")
     lines = (tmp_path / LOG_NAME).read_text().splitlines()
     assert len(lines) == 10
-    assert lines[0].startswith("# 2") and lines[0].endswith("run: 2 workers x 4 lanes")
+    assert lines[0].startswith("# 2")
+    assert lines[0].endswith("run: 2 workers x 4 lanes")
     assert lines[1].split()[:3] == ["time", "agent", "steps"]
     assert lines[1] == lines[6]
     assert len({len(line) for line in (lines[1], lines[2], lines[3], lines[7])}) == 1  # in columns
