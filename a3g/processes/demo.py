@@ -89,7 +89,7 @@ def _draw(results: Mapping[str, Any], folder: Path, what: str) -> None:
     cards = cards_of(results["episodes"])
     cleared = sum(card.cleared > 0 for card in cards)
     title = f"{what}: {cleared} of {len(cards)} stages cleared at least once"
-    draw_scorecard(cards, title, folder / PICTURE)
+    draw_scorecard(cards, [str(stage) for stage in STAGES], title, folder / PICTURE)
     say(f"scorecard: {folder / PICTURE}")
 
 

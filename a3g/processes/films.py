@@ -90,6 +90,7 @@ def film_waiting(folder: Path) -> Iterator[Path]:
 
     Raises:
         OSError: if something can't be written; what is left waits for another try.
+        UserError: as `replay`.
     """
     waiting = recordings_in(folder)
     for path in waiting:
@@ -104,9 +105,15 @@ def film_waiting(folder: Path) -> Iterator[Path]:
                 replace(recording, episodes=(episode,)).save(kept)
     for kept in sorted((folder / VIDEOS).glob("best-*.json")):
         film = kept.with_suffix(".mp4")
-        if not film.exists() or film.stat().st_mtime < kept.stat().st_mtime:
-            film_episode(Recording.load(kept), film)
-            yield film
+        if film.exists() and film.stat().st_mtime >= kept.stat().st_mtime:
+            continue
+        try:
+            best = Recording.load(kept)
+        except UserError:
+            kept.unlink(missing_ok=True)
+            continue
+        film_episode(best, film)
+        yield film
     if waiting and waiting[-1].exists():
         newest = Recording.load(waiting[-1])
         film = path_of_test_film(folder, newest.agent_steps)

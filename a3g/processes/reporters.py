@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import Any
 
 from a3g.config import TrainConfig
+from a3g.errors import UserError
 from a3g.processes.fork_server import start_process
 from a3g.processes.process import prepare_process
 from a3g.runs.paths import CONFIG_NAME, SUMMARY_NAME
@@ -39,7 +40,7 @@ _QUIET_SECONDS = 2.0
 _LOW_PRIORITY = 10
 
 
-class Launcher:
+class LauncherConnection:
     """A reporter's line to the launcher: hears when the run has ended, and says things to people."""
 
     def __init__(self, connection: Connection) -> None:
@@ -72,7 +73,7 @@ class _Reporter:
 
     title: str
     target: Callable[..., None]
-    """Called with `arguments` and a `Launcher`'s connection."""
+    """Called with `arguments` and its end of the connection."""
     arguments: tuple[Any, ...]
     process: BaseProcess | None = None
     connection: Connection | None = None
@@ -151,19 +152,19 @@ class Reporters:
         return each.process is not None and each.process.is_alive()
 
     def _start(self, each: _Reporter, now: float) -> None:
-        mine, theirs = self._context.Pipe()
-        process = self._context.Process(target=each.target, args=(*each.arguments, theirs), name=each.title, daemon=True)
         each.starts += 1
         try:
-            start_process(process)
-        except OSError as error:
+            mine, theirs = self._context.Pipe()
+            with theirs:
+                process = self._context.Process(
+                    target=each.target, args=(*each.arguments, theirs), name=each.title, daemon=True
+                )
+                start_process(process)
+        except OSError as error:  # no memory or no descriptors left for it at present, say
             each.due_at = now + RETRY_SECONDS
             self._say(f"{each.title} could not be started: {error}")
-            mine.close()
         else:
             each.process, each.connection = process, mine
-        finally:
-            theirs.close()
 
     def _note_end(self, each: _Reporter, now: float) -> None:
         assert each.process is not None
@@ -189,13 +190,13 @@ class Reporters:
             connection.send_bytes(b"")
 
 
-def prepare_reporter(title: str, connection: Connection) -> Launcher:
+def prepare_reporter(title: str, connection: Connection) -> LauncherConnection:
     """Set a reporter's process up."""
     prepare_process(title)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # sent to a whole group: the last report is still to come
     with contextlib.suppress(OSError):
         os.nice(_LOW_PRIORITY)
-    return Launcher(connection)
+    return LauncherConnection(connection)
 
 
 def run_curves(folder: Path, connection: Connection) -> None:
@@ -220,15 +221,17 @@ def run_films(folder: Path, connection: Connection) -> None:
     launcher = prepare_reporter("a3g films", connection)
     from a3g.processes.films import film_waiting
 
-    ended = False
+    ended, seconds = False, FILMS_SECONDS
     while not ended:
-        ended = launcher.run_has_ended(FILMS_SECONDS)
+        ended, seconds = launcher.run_has_ended(seconds), FILMS_SECONDS
         try:
             for path in film_waiting(folder):
                 launcher.say(f"filmed {path}")
             launcher.worked()
-        except OSError as error:
-            launcher.say_failure(f"could not film into {folder / VIDEOS}, the run goes on: {error.strerror or error}")
+        except (OSError, UserError) as error:
+            reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+            launcher.say_failure(f"could not film into {folder / VIDEOS}, the run goes on: {reason}")
+            seconds = RETRY_SECONDS
 
 
 def run_tracking(name: str, folder: Path, connection: Connection) -> None:
@@ -236,9 +239,10 @@ def run_tracking(name: str, folder: Path, connection: Connection) -> None:
     launcher = prepare_reporter(f"a3g track {name}", connection)
     from a3g.reporting.tracking import Tracking
 
-    tracking, ended = Tracking(name, folder, CONFIG_NAME, SUMMARY_NAME), False
+    tracking = Tracking(name, folder, CONFIG_NAME, SUMMARY_NAME)
+    ended, seconds = False, TRACK_SECONDS
     while not ended:
-        ended = launcher.run_has_ended(TRACK_SECONDS)
+        ended, seconds = launcher.run_has_ended(seconds), TRACK_SECONDS
         try:
             begun = tracking.update()
             if begun:
@@ -249,3 +253,4 @@ def run_tracking(name: str, folder: Path, connection: Connection) -> None:
         except Exception as error:  # of a library or of the network: the run is worth more
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             launcher.say_failure(f"can't send the curves, tries again and again; the run goes on: {reason}")
+            seconds = RETRY_SECONDS

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from a3g.files import write_atomically
-from a3g.game.stages import STAGES
 
-_STAGES_PER_WORLD = 4
+_COLUMNS = 8
 _DPI = 110
 
 
@@ -27,8 +26,13 @@ class StageCard:
     """Most pixels of new ground in an episode."""
 
 
-def draw_scorecard(cards: Sequence[StageCard], title: str, path: Path) -> None:
-    """Draw the stages, a row for each two worlds; those that were not played are grey.
+def draw_scorecard(cards: Sequence[StageCard], stages: Sequence[str], title: str, path: Path) -> None:
+    """Draw the stages, eight in a row; those that were not played are grey.
+
+    Args:
+        cards: of the stages that were played.
+        stages: the names of all, in the game's order.
+        title: above the picture.
 
     Raises:
         OSError: if the picture can't be written.
@@ -38,17 +42,16 @@ def draw_scorecard(cards: Sequence[StageCard], title: str, path: Path) -> None:
     from matplotlib.figure import Figure
     from matplotlib.patches import Rectangle
 
-    columns = 2 * _STAGES_PER_WORLD
-    rows = len(STAGES) // columns
+    rows = -(-len(stages) // _COLUMNS)
     figure = Figure(figsize=(11, 5.2))
     FigureCanvasAgg(figure)
     axis = figure.add_axes((0.01, 0.01, 0.98, 0.88))
-    axis.set(xlim=(0, columns), ylim=(rows, 0))
+    axis.set(xlim=(0, _COLUMNS), ylim=(rows, 0))
     axis.set_axis_off()
     figure.suptitle(title, fontsize=11, y=0.97)
     known = {card.stage: card for card in cards}
-    for i, stage in enumerate(map(str, STAGES)):
-        row, column = divmod(i, columns)
+    for i, stage in enumerate(stages):
+        row, column = divmod(i, _COLUMNS)
         card = known.get(stage)
         rate = card.cleared / card.episodes if card else 0.0
         # Pale colours, so that black letters can be read on all of them.

@@ -84,4 +84,7 @@ class VideoWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.close()
+        if isinstance(error, OSError):  # it can't be written
+            self.abandon()
+        else:
+            self.close()
