@@ -22,6 +22,8 @@ from a3g.reporting.run_log import LOG_NAME, RunLog
 from a3g.reporting.status import RunStatus
 from tests.test_display import stages, status
 
+# Matplotlib's first colours, as blue, green, red.
+BLUE, ORANGE = (180, 119, 31), (14, 127, 255)
 HEADING = b"agent_steps,seconds,name,value\r\n"
 
 
@@ -35,6 +37,11 @@ def run_with_curves(folder: Path, scale: float = 1.0) -> Path:
     for i in range(1, 30):
         add_points(folder, *((1_000 * i, 2.0 * i, name, scale * i / 30) for name in names))
     return folder
+
+
+def has_colour(picture: Any, colour: tuple[int, int, int]) -> bool:
+    """Whether something is drawn in about this colour (blue, green, red): thin lines are mixed with the white around them."""
+    return bool((np.abs(picture.astype(int) - colour).max(-1) < 40).any())
 
 
 def picture_of(path: Path) -> Any:
@@ -81,9 +88,9 @@ def test_a_runs_picture_shows_its_curves(tmp_path: Path) -> None:
     drawn.update()
     draw_run(empty, "run", tmp_path / "empty.png")
     draw_run(drawn, "run", tmp_path / "curves.png")
-    blue = [np.count_nonzero((picture_of(tmp_path / name) == (180, 119, 31)).all(-1)) for name in ("empty.png", "curves.png")]
-    assert blue[0] == 0 < blue[1]  # Matplotlib's first colour
-    with pytest.raises(OSError, match="Not a directory"):
+    assert not has_colour(picture_of(tmp_path / "empty.png"), BLUE)
+    assert has_colour(picture_of(tmp_path / "curves.png"), BLUE)
+    with pytest.raises(OSError, match="exists"):
         draw_run(drawn, "run", tmp_path / "curves.png" / "x.png")
 
 
@@ -102,9 +109,8 @@ def test_runs_are_compared_by_name_folder_and_label(tmp_path: Path, capsys: pyte
     arguments = ["one", f"label={tmp_path / 'two'}", "--log-dir", str(tmp_path), "--output", str(out)]
     assert main(["compare", *arguments]) == 0
     assert f"picture: {out}" in capsys.readouterr().out
-    colours = picture_of(out).reshape(-1, 3)
-    for colour in ((180, 119, 31), (14, 127, 255)):
-        assert (colours == colour).all(-1).any()
+    assert has_colour(picture_of(out), BLUE)
+    assert has_colour(picture_of(out), ORANGE)
 
 
 @pytest.mark.parametrize(

@@ -30,11 +30,14 @@ START_SECONDS = 5.0
 RETRY_SECONDS = 60.0
 MAX_STARTS = 4
 CURVES_SECONDS = 60.0
+"""At least; long curves take longer to draw."""
+CURVES_SHARE = 0.02
+"""Of a core, for drawing."""
 FILMS_SECONDS = 2.0
 TRACK_SECONDS = 10.0
 # How long a run that has reached its goal waits for its last reports, and one that was told to stop.
 END_SECONDS = 60.0
-STOPPED_SECONDS = 3.0
+STOPPED_SECONDS = 2.0
 _QUIET_SECONDS = 2.0
 # Of nice(2): where workers keep every core busy, a reporter gets a tenth of one.
 _LOW_PRIORITY = 10
@@ -126,7 +129,7 @@ class Reporters:
         began, heard = time.monotonic(), len(self._signals)
         patience = STOPPED_SECONDS if self._signals or error is not None else END_SECONDS
         for each in self._reporters:
-            if not each.starts:  # a short run: all that there is to report is its end
+            if not each.starts and patience == END_SECONDS:  # a short run: all that there is to report is its end
                 self._start(each, began)
             if each.connection is not None:
                 self._end_of_run(each.connection)
@@ -205,12 +208,15 @@ def run_curves(folder: Path, connection: Connection) -> None:
     from a3g.reporting.curves import CURVES_NAME, draw_run
     from a3g.reporting.metrics_reader import Curves
 
-    curves, ended = Curves(folder), False
+    curves = Curves(folder)
+    ended, seconds = False, CURVES_SECONDS
     while not ended:
-        ended = launcher.run_has_ended(CURVES_SECONDS)
+        ended = launcher.run_has_ended(seconds)
+        began = time.process_time()
         try:
             if curves.update():
                 draw_run(curves, folder.name, folder / CURVES_NAME)
+                seconds = max(CURVES_SECONDS, (time.process_time() - began) / CURVES_SHARE)
             launcher.worked()
         except OSError as error:
             launcher.say_failure(f"could not draw {folder / CURVES_NAME}: {error.strerror or error}")
