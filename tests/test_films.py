@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+from a3g.__main__ import main
 from a3g.algorithms import algorithm_class
 from a3g.game.emulators import resolve_emulator
 from a3g.game.options import GameOptions
@@ -32,6 +34,7 @@ from a3g.runs.recordings import (
     recording_path,
     recordings_in,
 )
+from a3g.runs.weights import save_weights
 from tests.running import PATIENCE_SECONDS, ROOT
 
 # Writes pictures until it is killed; each is of one brightness, which says its number.
@@ -200,3 +203,19 @@ def test_a_grids_picture_suits_h264_and_holds_every_game(count: int) -> None:
         changed = np.argwhere((grid.picture != before).any(-1))
         assert len(changed) == np.prod(changed.max(0) - changed.min(0) + 1)  # a rectangle, over no other game
         grid.finish(i, i % 2 == 0, "cleared")
+
+
+def test_the_demo_films_all_stages(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    spec = NetworkSpec("conv4", GAME.observation_shape, GAME.num_actions, 16, lstm=False, fc=True)
+    weights, out = tmp_path / "w.safetensors", tmp_path / "demo"
+    save_weights(weights, ActorCritic(spec), "SuperMarioBros-v0", GAME, 5)
+    assert main(["demo", "--weights", str(weights), "--episodes", "2", "-tps", "3", "--output", str(out)]) == 0
+    results = json.loads((out / "scorecard.json").read_text())
+    assert len(results["episodes"]) == 64
+    assert len(results["clear_rate"]) == 32
+    assert len(pictures_in(out / "stages.mp4")) > 30
+    assert (out / "stages.webp").stat().st_size < 4_000_000
+    assert (out / "scorecard.png").exists()
+    assert "films the first episode of every stage" in capsys.readouterr().out
+    assert main(["demo", "--weights", str(tmp_path / "none"), "--output", str(out)]) == 2
+    assert "none" in capsys.readouterr().err

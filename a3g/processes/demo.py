@@ -55,7 +55,13 @@ def _play_and_film(config: DemoConfig) -> int:
     path, weights = find_weights(config.weights or default_weights_path(config.load_model_dir, (WHOLE_GAME,)))
     engine = resolve_emulator(config.emulator)
     compute_on_one_core()
-    game = replace(weights.game, sticky_actions=config.sticky_actions, time_per_stage=400, noop_max=30, episodic_life=False)
+    game = replace(
+        weights.game,
+        sticky_actions=config.sticky_actions,
+        time_per_stage=config.time_per_stage,
+        noop_max=30,
+        episodic_life=False,
+    )
     seeds = {stage: config.seed + i for i, stage in enumerate(STAGES)}
     first: dict[int, RecordedEpisode] = {}
 
