@@ -99,7 +99,7 @@ class Reporters:
             signals: those that told the run to stop; grows.
         """
         self._context, self._say, self._signals = context, say, signals
-        self._reporters = []
+        self._reporters: list[_Reporter] = []
         if config.curves:
             self._reporters.append(_Reporter("a3g curves", run_curves, (folder,)))
         if config.record:
