@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from a3g.files import write_atomically
+from a3g.reporting.live_table import clock
 from a3g.reporting.metrics_reader import Curve, Curves
 from a3g.reporting.metrics_registry import METRICS
 
@@ -25,6 +26,7 @@ _MOST_PANELS = 16
 _MOST_LABELLED_STAGES = 6
 # A picture of this width shows no more; each point drawn is the mean of its neighbours.
 _MOST_POINTS = 600
+_MOST_TICKS = 6
 _DPI = 100
 # What is compared between runs: heading and where it comes from, /* being the mean over stages.
 _COMPARED = {
@@ -135,10 +137,14 @@ def _draw_stages(axis: Axes, drawn: Mapping[str, Curve]) -> None:
 
 
 def _draw_line(axis: Axes, curve: Curve, along: str, **style: Any) -> None:
-    """Draw a curve against agent steps in millions, or against hours."""
+    """Draw a curve against agent steps, or against time."""
+    from matplotlib.ticker import EngFormatter, FuncFormatter, MaxNLocator
+
     by_steps = along == "agent_steps"
-    times = np.asarray(curve.agent_steps, np.float64) / 1e6 if by_steps else np.asarray(curve.seconds, np.float64) / 3600
-    axis.set_xlabel("agent steps (millions)" if by_steps else "hours", fontsize=8)
+    times = np.asarray(curve.agent_steps if by_steps else curve.seconds, np.float64)
+    axis.set_xlabel("agent steps" if by_steps else "time (h:mm:ss)", fontsize=8)
+    axis.xaxis.set_major_locator(MaxNLocator(_MOST_TICKS))
+    axis.xaxis.set_major_formatter(EngFormatter(sep="") if by_steps else FuncFormatter(lambda seconds, _: clock(seconds)))
     style = {"linewidth": 1.2, "marker": "." if len(times) == 1 else "", **style}  # a single point is no line
     axis.plot(_thinned(times), _thinned(np.asarray(curve.values, np.float64)), **style)
 
