@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: ablation campaign setup train explore eval test test-fast test-avx2 coverage soak kills lint lint-native format hooks docs
+.PHONY: ablation campaign demo setup train explore eval test test-fast test-avx2 coverage soak kills lint lint-native format hooks docs
 .PHONY: bench bench-clear bench-train bench-staleness bench-native bench-native-optimisations native-compare
 
 setup: $(STAMP)
@@ -48,6 +48,10 @@ explore: $(STAMP)
 # Plays stage 1-1 a hundred times with the shipped weights.
 eval: $(STAMP)
 	$(BIN)/python gym_eval.py --env SuperMarioBros-1-1-v0 --num-episodes 100
+
+# All 32 stages with the shipped weights: one film, an animation of less than 4 MB and the scorecard, in logs/demo/.
+demo: $(STAMP)
+	$(BIN)/python -m a3g demo
 
 # One model for all 32 stages: finds demonstrations where there are none, trains an expert for an hour, then the model until it is
 # stopped (MINUTES=60 for an hour). It goes on wherever it is started again, on another machine too: what it needs for that lies

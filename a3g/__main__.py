@@ -1,4 +1,4 @@
-"""The command `a3g`, the same as `python -m a3g`: `a3g train ...`, `a3g eval ...`, `a3g explore ...`, `a3g watch ...`."""
+"""The command `a3g`, the same as `python -m a3g`: `a3g train ...`, `a3g eval ...` and others."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from a3g.processes.parent_death import end_with_parent
 if __name__ == "__mp_main__":  # a child of a run, about to import: from its first moment on it ends with the launcher
     end_with_parent()
 
-USAGE = """usage: a3g {train,eval,explore,watch} [options]
+USAGE = """usage: a3g {train,eval,explore,watch,compare,demo} [options]
 
   a3g train --help     train a network, as `python main.py` does
   a3g eval --help      play with trained weights, as `python gym_eval.py` does
   a3g explore --help   find ways through the stages without a network, as `python main.py explore` does
   a3g watch --help     show a run that is over on a page, and play against it
+  a3g compare RUN RUN  draw several runs in one picture, by agent steps and by time
+  a3g demo             film all 32 stages with the shipped weights, and draw their scorecard
   a3g --version        say which version this is
 """
 
@@ -39,6 +41,14 @@ def main(arguments: list[str]) -> int:
             from a3g.commands import watch_command
 
             return watch_command(options, "a3g watch")
+        case ["compare", *options]:
+            from a3g.commands import compare_command
+
+            return compare_command(options, "a3g compare")
+        case ["demo", *options]:
+            from a3g.commands import demo_command
+
+            return demo_command(options, "a3g demo")
         case ["--version"]:
             from a3g import __version__
 
@@ -51,7 +61,7 @@ def main(arguments: list[str]) -> int:
             print(USAGE, end="", file=sys.stderr)
             return 2
         case [unknown, *_]:
-            print(f"a3g: {unknown!r} is no command: use train, eval, explore or watch.", file=sys.stderr)
+            print(f"a3g: {unknown!r} is no command: use train, eval, explore, watch, compare or demo.", file=sys.stderr)
             return 2
         case _:
             raise AssertionError(arguments)

@@ -12,8 +12,10 @@ from typing import Any, TypeVar
 import tyro
 
 from a3g.algorithm_options import options_class, refuse_options_of_others
+from a3g.compare_config import CompareConfig
 from a3g.config import TrainConfig
 from a3g.config_file import checked_values, read_config_file, split_config_file
+from a3g.demo_config import DemoConfig
 from a3g.errors import UserError
 from a3g.eval_config import EvalConfig
 from a3g.explore_config import ExploreConfig
@@ -35,6 +37,7 @@ EXPLORE_EXIT_CODES = (
 )
 
 Config = TypeVar("Config", TrainConfig, EvalConfig, ExploreConfig)
+Command = TypeVar("Command", WatchConfig, CompareConfig, DemoConfig)
 
 
 def parse_resume_request(arguments: Sequence[str]) -> ResumeRequest:
@@ -109,8 +112,23 @@ def parse_explore(arguments: Sequence[str] | None = None, name: str = "a3g explo
 
 def parse_watch(arguments: Sequence[str], name: str = "a3g watch") -> WatchConfig:
     """The options of `a3g watch` on the command line; raises as `parse_train`."""
+    return _parse_command(WatchConfig, arguments, name)
+
+
+def parse_compare(arguments: Sequence[str], name: str = "a3g compare") -> CompareConfig:
+    """The options of `a3g compare`; raises as `parse_train`."""
+    return _parse_command(CompareConfig, arguments, name)
+
+
+def parse_demo(arguments: Sequence[str], name: str = "a3g demo") -> DemoConfig:
+    """The options of `a3g demo`; raises as `parse_train`."""
+    return _parse_command(DemoConfig, arguments, name)
+
+
+def _parse_command(kind: type[Command], arguments: Sequence[str], name: str) -> Command:
     _refuse_empty(arguments)
-    return tyro.cli(WatchConfig, args=list(arguments), prog=name, description=WatchConfig.__doc__)
+    command: Command = tyro.cli(kind, args=list(arguments), prog=name, description=kind.__doc__)
+    return command
 
 
 def _parse_with_file(kind: type[Config], arguments: Sequence[str], name: str | None, description: str) -> Config:
@@ -168,6 +186,8 @@ _PLACES = (
     "--weights",
     "--json",
     "--demos-dir",
+    "--output",
+    "--scorecard",
 )
 
 

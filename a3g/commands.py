@@ -1,4 +1,4 @@
-"""The commands train, eval, explore and watch: parse, validate, hand over, and say a user's mistake in one sentence."""
+"""The commands train, eval, explore and others: parse, validate, hand over, and say a user's mistake in one sentence."""
 
 from __future__ import annotations
 
@@ -8,7 +8,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from a3g.command_line import parse_eval, parse_explore, parse_resume_request, parse_train, parse_watch
+from a3g.command_line import (
+    parse_compare,
+    parse_demo,
+    parse_eval,
+    parse_explore,
+    parse_resume_request,
+    parse_train,
+    parse_watch,
+)
 from a3g.config import TrainConfig
 from a3g.errors import UserError
 from a3g.interrupts import EXIT_INTERRUPTED, raise_on_interrupt
@@ -100,6 +108,48 @@ def watch_command(arguments: Sequence[str], name: str) -> int:
 
         raise_on_interrupt()
         return serve_finished_run(config.folder, config.host, config.port)
+    except UserError as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+
+
+def compare_command(arguments: Sequence[str], name: str) -> int:
+    """Draw several runs in one picture; returns the exit code.
+
+    Args:
+        arguments: options of `a3g.compare_config.CompareConfig`.
+        name: of the command, which error messages begin with.
+    """
+    make_output_patient()
+    try:
+        config = parse_compare(arguments, name)
+        from a3g.reporting.compare import compare  # only now, so that --help is quick
+
+        raise_on_interrupt()
+        return compare(config)
+    except UserError as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+
+
+def demo_command(arguments: Sequence[str], name: str) -> int:
+    """Film all stages and draw the scorecard; returns the exit code.
+
+    Args:
+        arguments: options of `a3g.demo_config.DemoConfig`.
+        name: of the command, which error messages begin with.
+    """
+    make_output_patient()
+    try:
+        config = parse_demo(arguments, name)
+        from a3g.processes.demo import demo  # only now, so that --help is quick
+
+        raise_on_interrupt()
+        return demo(config)
     except UserError as error:
         print(f"{name}: {error}", file=sys.stderr)
         return 2

@@ -18,6 +18,7 @@ from a3g.network_spec import NetworkSpec
 from a3g.option_types import ActionSet, EmulatorName, Network, short
 from a3g.ranges import check_ranges, check_run_name, require
 
+TRACKERS = ("wandb", "mlflow")
 _STAGE_NAMES = {str(stage): stage for stage in STAGES}
 
 
@@ -188,6 +189,12 @@ class TrainConfig:
     """Seconds without a sign of life after which a process is killed and started again."""
     tensorboard_logger: Annotated[bool, short("-tl")] = True
     """Write TensorBoard files into the run's folder (the original A3G's default: off)."""
+    curves: bool = True
+    """Redraw curves.png in the run's folder every minute, in a process of its own."""
+    record: bool = False
+    """Film the tests and, apart, the best episode of every stage so far, as MP4 files in the run's folder videos."""
+    track: tuple[str, ...] = ()
+    """Send curves and settings to experiment trackers too: wandb, mlflow, or both (each an extra to install)."""
 
     # -- a page to watch it
     watch: int | None = None
@@ -224,6 +231,10 @@ class TrainConfig:
             raise UserError("--watch needs a process of its own, which --serial does without: leave one of the two out.")
         if self.serial and self.until_cleared:
             raise UserError("--until-cleared needs the tester, which --serial does without: leave one of the two out.")
+        for tracker in self.track:
+            require(tracker in TRACKERS, "track", f"{tracker:.50}", f"one or more of {', '.join(TRACKERS)}")
+        if self.serial and (self.record or self.track):
+            raise UserError("--record and --track need the processes that --serial does without: leave --serial out.")
         highest = self.sticky_actions_max
         fits = not highest or highest >= self.sticky_actions
         require(fits, "sticky_actions_max", highest, f"0 or at least --sticky-actions ({self.sticky_actions:g})")

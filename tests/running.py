@@ -44,6 +44,7 @@ SMALL: dict[str, Any] = {
     "hidden_size": 32,
     "time_per_stage": 3,
     "tensorboard_logger": False,
+    "curves": False,
 }
 PATIENCE_SECONDS = 240.0
 

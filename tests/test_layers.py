@@ -21,6 +21,8 @@ OPTIONS = (
     "help_text",
     "explore_config",
     "watch_config",
+    "compare_config",
+    "demo_config",
     "resume_request",
     "presets",
     "stage_settings",

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from a3g.algorithm_options import OPTIONS
+from a3g.compare_config import CompareConfig
 from a3g.config import TrainConfig
+from a3g.demo_config import DemoConfig
 from a3g.eval_config import EvalConfig
 from a3g.explore_config import ExploreConfig
 from a3g.help_text import flag_names
@@ -46,7 +49,7 @@ def commands(path: Path, program: str) -> list[str]:
     ]
 
 
-def spellings(kind: type[TrainConfig] | type[EvalConfig] | type[ExploreConfig]) -> set[str]:
+def spellings(kind: type[Any]) -> set[str]:
     """Everything that a command accepts as a flag."""
     kinds = [kind, *OPTIONS.values()] if kind is TrainConfig else [kind]
     flags = {spelling for each in kinds for names in flag_names(each).values() for spelling in names}
@@ -99,7 +102,8 @@ def test_commands_use_flags_that_exist(path, program):
 
 @pytest.mark.parametrize("path", PAGES, ids=name)
 def test_flags_in_sentences_exist(path):
-    known = spellings(TrainConfig) | spellings(EvalConfig) | spellings(ExploreConfig) | script_flags() | FOREIGN_FLAGS
+    kinds = (TrainConfig, EvalConfig, ExploreConfig, CompareConfig, DemoConfig)
+    known = set().union(*map(spellings, kinds)) | script_flags() | FOREIGN_FLAGS
     for code in re.findall(r"`([^`\n]+)`", prose(path)):
         unknown = {flag for flag in _FLAG.findall(code) if flag.startswith("--")} - known
         assert not unknown, f"{name(path)} mentions {code}"

@@ -66,7 +66,7 @@ class PlayObserver(Protocol):
         """The episode in a lane has ended."""
 
 
-class _PlannedStarts:
+class PlannedStarts:
     """A start source: every lane plays the stage that was planned for it, after random idle frames."""
 
     def __init__(self, lanes: int, noop_max: int, played_starts: PlayedStarts | None) -> None:
@@ -95,7 +95,8 @@ class _Episode:
         self.index, self.lane = index, lane
         self.stage, self.seed = planned
         self.reward = 0.0
-        self.steps = 0
+        self.actions: list[int] = []
+        """Those chosen so far, an agent step each."""
         self.stages_cleared: list[str] = []
         self.lives_lost = 0
         self.begins_attempt = True
@@ -106,7 +107,8 @@ class _Episode:
     def choose(self, preference: NDArray[np.float32], sample: bool) -> int:
         """The most likely action, or one drawn by the Gumbel-max trick; `preference` are its logits."""
         noise = self.action_random.gumbel(size=preference.shape) if sample else 0.0
-        return int((preference + noise).argmax())
+        self.actions.append(int((preference + noise).argmax()))
+        return self.actions[-1]
 
     def note(
         self,
@@ -118,7 +120,6 @@ class _Episode:
     ) -> EpisodeResult | None:
         """Take in what a step of the vector environment brought; returns the result if the episode is over."""
         self.reward += float(rewards[self.lane])
-        self.steps += 1
         self.begins_attempt = bool(terminated[self.lane])
         if not (terminated[self.lane] or truncated[self.lane]):
             return None
@@ -127,13 +128,13 @@ class _Episode:
         if info["outcome"] == Outcome.CLEARED:
             self.stages_cleared.append(info["attempt"])
         self.lives_lost += info["outcome"] in (Outcome.DIED, Outcome.TIMEOUT)
-        if not info["game_over"] and self.steps < max_steps:
+        if not info["game_over"] and len(self.actions) < max_steps:
             return None  # the whole game goes on
         return EpisodeResult(
             stage=WHOLE_GAME if self.stage is None else str(self.stage),
             outcome=info["outcome"] if info["game_over"] else str(Outcome.TIMEOUT),
             reward=round(self.reward, 4),
-            agent_steps=self.steps,
+            agent_steps=len(self.actions),
             x_pos=int(info["x_pos"]),
             seed=self.seed,
             progress=int(info["progress"]),
@@ -181,6 +182,7 @@ class Evaluator:
         sample: bool = False,
         on_frame: Callable[[int], FrameHook | None] | None = None,
         on_result: Callable[[int, EpisodeResult], None] | None = None,
+        on_actions: Callable[[EpisodeResult, list[int]], None] | None = None,
         stop: Callable[[], bool] = lambda: False,
         observer: PlayObserver | None = None,
     ) -> list[EpisodeResult]:
@@ -191,6 +193,7 @@ class Evaluator:
             episodes: stages and seeds. What a seed gives does not depend on the other episodes.
             on_frame: gives episode i its frame hook; with it, episodes are played one after the other.
             on_result: called with each episode's number and result, in the order in which they end.
+            on_actions: called with each episode's result and its chosen actions, likewise.
             stop: asked before every step; if true, the episodes that ended so far are returned.
             observer: looks on.
 
@@ -244,6 +247,8 @@ class Evaluator:
                         observer.ended(episode.lane, result.outcome)
                     if on_result is not None:
                         on_result(episode.index, result)
+                    if on_actions is not None:
+                        on_actions(result, episode.actions)
             still_playing = [i for i, episode in enumerate(playing) if episode.index not in results]
             playing, states = [playing[i] for i in still_playing], states[:, still_playing]
         for episode in playing:
@@ -258,7 +263,7 @@ class Evaluator:
     def _begin(self, env: MarioVectorEnv, episode: _Episode) -> None:
         """Begin an episode in its lane."""
         starts = env.starts
-        assert isinstance(starts, _PlannedStarts)
+        assert isinstance(starts, PlannedStarts)
         starts.stages[episode.lane] = episode.stage
         env.set_idle(episode.lane, False)
         in_lane = np.arange(env.num_envs) == episode.lane
@@ -269,7 +274,7 @@ class Evaluator:
         if self._env is None:
             shares = emulator_class(self._engine).shares_states
             lanes = LANES if shares else 1
-            planned = _PlannedStarts(lanes, self._options.noop_max, self._played_starts)
+            planned = PlannedStarts(lanes, self._options.noop_max, self._played_starts)
             if self._engine == "native":
                 env: MarioVectorEnv = NativeVectorEnv([None], lanes, self._options, copy=False, starts=planned)
             else:
@@ -282,7 +287,7 @@ class Evaluator:
         if self._engine != "native":  # FCEUmm allows one emulator a process
             return self._env_of_many()
         if self._hooked is None:
-            planned = _PlannedStarts(1, self._options.noop_max, self._played_starts)
+            planned = PlannedStarts(1, self._options.noop_max, self._played_starts)
             self._hooked = LaneVectorEnv([None], 1, self._options, self._engine, copy=False, starts=planned)
             _with_idle_lanes(self._hooked)
         return self._hooked

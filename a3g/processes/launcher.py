@@ -24,6 +24,7 @@ from a3g.processes.heartbeat import HeartbeatMonitor
 from a3g.processes.memory_estimate import saved_replays_bytes
 from a3g.processes.prepare import prepare_run
 from a3g.processes.process import EXIT_DAMAGED_WEIGHTS, compute_on_one_core, describe_computing, describe_gpus
+from a3g.processes.reporters import Reporters
 from a3g.processes.run_end import collect_stop_signals, exit_code, make_saver, reached_its_goal, resume_command, test_at_end
 from a3g.processes.run_statistics import Run, read_status, write_summary
 from a3g.processes.serial import train_serially
@@ -87,6 +88,7 @@ class _Launcher:
         timeout = run.config.heartbeat_timeout
         self._supervisor = Supervisor(children, timeout, counters.note_restart, lambda: bool(self._signals))
         self._display = RunDisplay(run.config, run.folder, counters.earlier_seconds, counters.agent_steps)
+        self._reporters = Reporters(run.config, run.folder, self._context, self._display.say, self._signals)
         self._last_trouble = ""
         self._told_page_at = 0.0
         now, updates, skipped = time.monotonic(), counters.total(Count.UPDATES), counters.total(Count.SKIPPED_UPDATES)
@@ -100,7 +102,7 @@ class _Launcher:
         reason, failed = "stopped by an error", True
         # Children must not make threads of their own: one process, one core.
         os.environ.update(ONE_THREAD)
-        with collect_stop_signals(self._signals), self._display:
+        with collect_stop_signals(self._signals), self._reporters, self._display:
             if self._listening is not None:
                 self._display.say(f"watch it at {url(self._listening, self.run_.config.watch_host)}")
             try:
@@ -149,6 +151,7 @@ class _Launcher:
                 self._say_skipped(now)
                 status = self._status()
                 self._display.update(status)
+                self._reporters.check(now)
                 self._tell_page(status, now)
             if trouble is None:
                 trouble = self._check_divergence(now)

@@ -27,6 +27,7 @@ from a3g.processes.run_description import describe_run
 from a3g.processes.run_statistics import Run
 from a3g.processes.shared_run import SharedRun
 from a3g.reporting.say import say
+from a3g.reporting.tracking import check_trackers
 from a3g.runs.best_weights import read_score
 from a3g.runs.checkpoint import COUNTERS, find_checkpoint, load_checkpoint, load_config
 from a3g.runs.expert import load_expert
@@ -46,6 +47,7 @@ def prepare_run(config: TrainConfig) -> Run:
     resolve_emulator(config.emulator)
     check_gpus(config.gpu_ids)
     check_memory(config)
+    check_trackers(config.track)
     algorithm = algorithm_class(config.algorithm)
     check_experience(config, algorithm.learns_from_demonstrations)
     if algorithm.learns_from_expert:

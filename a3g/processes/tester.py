@@ -18,6 +18,7 @@ import torch
 from a3g.algorithms import algorithm_class
 from a3g.config import TrainConfig
 from a3g.files import write_atomically
+from a3g.game.emulators import resolve_emulator
 from a3g.game.rules import Outcome
 from a3g.game.stages import Stage
 from a3g.networks.flat_parameters import FlatParameters
@@ -30,6 +31,7 @@ from a3g.reporting.say import say
 from a3g.runs.best_weights import BestWeights, load_best, read_score
 from a3g.runs.history import append_to_history, history_entry
 from a3g.runs.paths import BEST_NAME, SCORECARD_NAME
+from a3g.runs.recordings import RecordedEpisode, Recording, recording_path
 from a3g.runs.scores import EpisodeResult, GameSettings, Score, score_episodes
 from a3g.runs.weights import save_weights, weights_path
 
@@ -90,6 +92,7 @@ class Tester:
         self._settings = GameSettings.of(self._options)
         self._evaluator = Evaluator(self._algorithm, config.emulator, self._options, device)
         self._view = None if shared.watch is None else EvaluationView(shared.watch, config.test_stages())
+        self._recorded: list[RecordedEpisode] = []
         self._best = load_best(folder / BEST_NAME)
         for name, stage in self._best.score.stages.items() if self._best is not None else ():
             if stage.cleared and name in STAGE_INDEX:
@@ -148,6 +151,7 @@ class Tester:
         Weights that pass all that is asked for, or are to be the best, are tested a second time with fresh seeds, and
         only that confirmation counts: the best of many tests is also the luckiest.
         """
+        self._recorded.clear()
         self._shared.model.copy_to(self._flat)
         began = self._shared.counters.progress()
         agent_steps, began_at = began.agent_steps, time.monotonic()
@@ -174,6 +178,7 @@ class Tester:
         if self._passes(score) and confirmation is not None and self._passes(confirmation):
             self._results.cleared_all.fill_(1)
         self._save_best()
+        self._save_recording(agent_steps)
         self._publish(score, confirmation, results)
         entry = history_entry(final, began.seconds / 3600, time.monotonic() - began_at)
         try:
@@ -214,7 +219,22 @@ class Tester:
 
     def _play(self, episodes: list[PlannedEpisode]) -> list[EpisodeResult]:
         # In float32, whatever the workers compute in: as gym_eval.py plays.
-        return self._evaluator.play(self._model, episodes, stop=self._beat, observer=self._view)
+        record = self._record if self._config.record else None
+        return self._evaluator.play(self._model, episodes, stop=self._beat, on_actions=record, observer=self._view)
+
+    def _record(self, result: EpisodeResult, actions: list[int]) -> None:
+        self._recorded.append(RecordedEpisode.of(result, actions))
+
+    def _save_recording(self, agent_steps: int) -> None:
+        """Leave the test's episodes to the process that films them."""
+        if not self._recorded:
+            return
+        engine = resolve_emulator(self._config.emulator)
+        recording = Recording(agent_steps, self._options, engine, tuple(self._recorded))
+        try:
+            recording.save(recording_path(self._folder, agent_steps))
+        except OSError as error:
+            say(f"a3g test: could not record the test: {error}")
 
     def _note_clears(self, results: list[EpisodeResult]) -> list[EpisodeResult]:
         """Note which stages were cleared for once; returns the results."""

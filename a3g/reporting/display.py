@@ -1,4 +1,4 @@
-"""Shows a run while it goes on: a live table or plain lines, and its curves on disk."""
+"""Shows a run while it goes on: a live table or plain lines, and its curves and its log on disk."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from a3g.config import TrainConfig
 from a3g.config_json import to_json
 from a3g.reporting.live_table import LiveTable, clock
 from a3g.reporting.metrics import MetricsWriter
+from a3g.reporting.run_log import LOG_NAME, RunLog
 from a3g.reporting.say import say
 from a3g.reporting.status import RunStatus
 from a3g.reporting.status_line import make_line
@@ -24,6 +25,7 @@ from a3g.reporting.step_rate import StepRate
 TABLE_SECONDS = 1.0
 LINE_SECONDS = 15.0
 METRICS_SECONDS = 10.0
+LOG_SECONDS = 5.0
 
 
 class RunDisplay:
@@ -55,9 +57,10 @@ class RunDisplay:
         self._live = Live(console=self._console, auto_refresh=False) if draws else None
         self._metrics = MetricsWriter(folder, config.tensorboard_logger, json.dumps(to_json(config), indent=1))
         self._metrics_failed = False
+        self._log, self._log_failed = RunLog(folder, self._title), False
         self._rate = StepRate(seconds_before, agent_steps_before)
         self._unwritten: tuple[RunStatus, float | None] | None = None
-        self._shown_at = self._written_at = time.monotonic() - LINE_SECONDS
+        self._shown_at = self._written_at = self._logged_at = time.monotonic() - LINE_SECONDS
 
     def __enter__(self) -> RunDisplay:
         if self._live is None:
@@ -90,6 +93,9 @@ class RunDisplay:
         elif self._live is None and now - self._shown_at >= LINE_SECONDS and status.agent_steps:
             self._shown_at = now
             self._print(make_line(status, rate, self.seconds_left(status, rate)))
+        if status.agent_steps and now - self._logged_at >= LOG_SECONDS:
+            self._logged_at = now
+            self._write_log(status, rate)
         self._unwritten = (status, rate) if status.agent_steps else None
         if self._unwritten is not None and now - self._written_at >= METRICS_SECONDS:
             self._written_at = now
@@ -102,6 +108,8 @@ class RunDisplay:
         if self._live is not None:
             self._draw(status, rate)
         self._unwritten = (status, rate) if status.agent_steps else None
+        if status.agent_steps:
+            self._write_log(status, rate)
 
     def seconds_left(self, status: RunStatus, rate: float | None) -> float | None:
         """Until the first of the run's goals is reached; None if there is none, or it can't be told when."""
@@ -113,8 +121,10 @@ class RunDisplay:
         return min(left, default=None)
 
     def say(self, message: str) -> None:
-        """Print a line above the table."""
+        """Print a line above the table, and note it in train.log."""
         self._print(f"a3g: {message}")
+        with contextlib.suppress(OSError):  # said already, and at the next line of the table
+            self._log.note(message)
 
     def say_end(self, status: RunStatus, reason: str) -> None:
         """Print how it ended."""
@@ -150,6 +160,15 @@ class RunDisplay:
             say(line)
         except UnicodeEncodeError:
             say(line.encode("ascii", "backslashreplace").decode("ascii"))
+
+    def _write_log(self, status: RunStatus, rate: float | None) -> None:
+        try:
+            self._log.add(status, rate)
+            self._log_failed = False
+        except OSError as error:
+            if not self._log_failed:
+                self._print(f"a3g: could not write {LOG_NAME}: {error.strerror or error}")
+            self._log_failed = True
 
     def _write(self, status: RunStatus, rate: float | None) -> None:
         try:
