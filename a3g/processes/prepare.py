@@ -16,6 +16,7 @@ import torch
 from a3g.algorithms import algorithm_class
 from a3g.config import TrainConfig
 from a3g.config_json import describe_changes
+from a3g.cores import check_workers
 from a3g.errors import UserError
 from a3g.experience.make import check_experience
 from a3g.files import looking_into, remove_remains, write_atomically
@@ -45,6 +46,7 @@ def prepare_run(config: TrainConfig) -> Run:
     """
     resolve_emulator(config.emulator)
     check_gpus(config.gpu_ids)
+    check_workers(config.workers, os.environ)
     check_memory(config)
     algorithm = algorithm_class(config.algorithm)
     check_experience(config, algorithm.learns_from_demonstrations)
