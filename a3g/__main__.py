@@ -10,11 +10,12 @@ from a3g.processes.parent_death import end_with_parent
 if __name__ == "__mp_main__":  # a child of a run, about to import: from its first moment on it ends with the launcher
     end_with_parent()
 
-USAGE = """usage: a3g {train,eval,explore} [options]
+USAGE = """usage: a3g {train,eval,explore,sweep} [options]
 
   a3g train --help     train a network, as `python main.py` does
   a3g eval --help      play with trained weights, as `python gym_eval.py` does
   a3g explore --help   find ways through the stages without a network, as `python main.py explore` does
+  a3g sweep --help     train combinations of stages, seeds and settings, as jobs of Slurm or on this machine
   a3g --version        say which version this is
 """
 
@@ -34,6 +35,10 @@ def main(arguments: list[str]) -> int:
             from a3g.commands import explore_command
 
             return explore_command(options, "a3g explore")
+        case ["sweep", *options]:
+            from a3g.commands import sweep_command
+
+            return sweep_command(options, "a3g sweep")
         case ["--version"]:
             from a3g import __version__
 
@@ -46,7 +51,7 @@ def main(arguments: list[str]) -> int:
             print(USAGE, end="", file=sys.stderr)
             return 2
         case [unknown, *_]:
-            print(f"a3g: {unknown!r} is no command: use train, eval or explore.", file=sys.stderr)
+            print(f"a3g: {unknown!r} is no command: use train, eval, explore or sweep.", file=sys.stderr)
             return 2
         case _:
             raise AssertionError(arguments)
