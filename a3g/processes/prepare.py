@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import tempfile
@@ -31,6 +30,7 @@ from a3g.reporting.say import say
 from a3g.runs.best_weights import read_score
 from a3g.runs.checkpoint import COUNTERS, find_checkpoint, load_checkpoint, load_config
 from a3g.runs.expert import load_expert
+from a3g.runs.folder_lock import FolderInUseError, FolderLock
 from a3g.runs.paths import BEST_NAME, CONFIG_NAME, checkpoints_in, leaving_path, prune
 from a3g.runs.scores import GameSettings, Score
 from a3g.runs.weights import check_fit, load_weights, weights_path
@@ -59,11 +59,11 @@ def prepare_run(config: TrainConfig) -> Run:
     with contextlib.ExitStack() as on_failure:
         folder: Path | None = None
         checkpoint: Path | None = None
-        lock: int | None = None
+        lock: FolderLock | None = None
         if config.resume and not config.run_name:  # locked before the choice: another launcher in it may be saving its last
             folder = find_checkpoint(config.resume, config.log_dir, lambda text: None).parent
             lock = _lock(folder)
-            on_failure.callback(os.close, lock)
+            on_failure.callback(lock.release, leave_no_trace=True)
         if config.resume:
             checkpoint = find_checkpoint(config.resume, config.log_dir, say)
         if config.load and checkpoint is None:
@@ -84,7 +84,7 @@ def prepare_run(config: TrainConfig) -> Run:
         if lock is None:
             _make(folder)
             lock = _lock(folder)
-            on_failure.callback(os.close, lock)
+            on_failure.callback(lock.release, leave_no_trace=True)
         try:
             _clean(folder, config)
             if not _restore_best(folder / BEST_NAME, best, config):
@@ -156,27 +156,18 @@ def _run_folder(config: TrainConfig) -> Path:
     return folder
 
 
-def _lock(folder: Path) -> int:
-    """Let no second launcher work in a run's folder; the lock goes with this process, however it ends.
-
-    Returns:
-        a descriptor of the folder, to be kept open
+def _lock(folder: Path) -> FolderLock:
+    """Let no second launcher work in a run's folder, on this machine or on another one that shares it.
 
     Raises:
         UserError: if a run goes on in it, or it can't be opened.
     """
     try:
-        descriptor = os.open(folder, os.O_RDONLY)
+        return FolderLock(folder, lambda text: say(f"a3g: {text}"))
+    except FolderInUseError as error:
+        raise UserError(f"The run {folder} is going on in {error}: stop that first.") from error
     except OSError as error:
         raise UserError(f"Can't open the run's folder {folder}: {error.strerror}.") from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(descriptor)
-        raise UserError(f"The run {folder} is going on in another process: stop that first.") from error
-    except OSError:
-        pass  # a file system without locks: nobody can be told apart
-    return descriptor
 
 
 def _clean(folder: Path, config: TrainConfig) -> None:
