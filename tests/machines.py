@@ -29,7 +29,7 @@ def needs_machines() -> pytest.MarkDecorator:
 
 
 def on_machine(name: str, folder: Path, python: list[str], **options: Any) -> subprocess.Popen[str]:
-    """Start `python <python>` on another machine.
+    """Start `python <python>` on another machine. Kill the whole process group to have nothing left of that machine.
 
     Args:
         name: of the machine.
@@ -40,11 +40,13 @@ def on_machine(name: str, folder: Path, python: list[str], **options: Any) -> su
     boot = folder.parent / f"boot-{name}"
     if not boot.exists():
         boot.write_text(f"{uuid.uuid4()}\n")
+    shared = shlex.quote(str(folder))
     script = " && ".join(
         (
             f"hostname {name}",
             f"mount --bind {shlex.quote(str(boot))} /proc/sys/kernel/random/boot_id",
-            f"bindfs {shlex.quote(str(folder))} {shlex.quote(str(folder))}",
+            f"{{ bindfs -f {shared} {shared} & }}",  # in the foreground, so that it is in this process's group
+            f"until mountpoint -q {shared}; do sleep 0.05; done",
             f"cd {shlex.quote(str(ROOT))}",
             f"exec {shlex.join([sys.executable, *python])}",
         )

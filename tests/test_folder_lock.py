@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -56,7 +58,8 @@ def hold(tmp_path: Path) -> Iterator[Start]:
 
     yield starter
     for process in processes:
-        process.kill()
+        with contextlib.suppress(ProcessLookupError):  # a machine's mount is in its group
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
 

@@ -169,7 +169,8 @@ def run_here(sweep: Sweep, config: SweepConfig, stopping: list[int]) -> None:
     """
     import submitit
 
-    waiting, running = _to_do(sweep), []
+    waiting = _to_do(sweep)
+    running: list[Any] = []
     report = _Progress(sweep)
     with _with_folder(sweep):
         executor = submitit.LocalExecutor(folder=sweep.folder / "submitit" / "%j", max_num_timeout=_MOST_TIME_LIMITS)
