@@ -18,7 +18,7 @@ from a3g.config_json import describe_changes
 from a3g.cores import check_workers
 from a3g.errors import UserError
 from a3g.experience.make import check_experience
-from a3g.files import looking_into, remove_remains, write_atomically
+from a3g.files import looking_into, remove_remains, temporary_path, write_atomically
 from a3g.game.emulators import resolve_emulator
 from a3g.network_spec import NetworkSpec
 from a3g.processes.memory_estimate import check_memory
@@ -190,7 +190,7 @@ def _restore_best(path: Path, best: bytes, config: TrainConfig) -> bool:
     there = _score_of_run(path, config)
     if not best:
         return there is not None
-    candidate = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    candidate = temporary_path(path)
     try:
         candidate.write_bytes(best)
         score = _score_of_run(candidate, config)

@@ -179,7 +179,7 @@ class FolderLock:
 
     def _make_lease(self) -> bool:
         """Make the lease with this process's number; returns whether it is the highest, which only one process's is."""
-        temporary = self._folder / f".lease.{os.getpid()}-{self._holder.key}.{os.getpid()}.tmp"
+        temporary = self._folder / f".lease-{self._holder.key}.{os.getpid()}.tmp"
         try:
             with temporary.open("wb") as file:
                 file.write(self._content(released=False))
