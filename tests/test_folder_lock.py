@@ -16,6 +16,7 @@ import pytest
 
 from a3g.runs.folder_lock import FolderInUseError, FolderLock
 from tests.machines import ROOT, needs_machines, on_machine
+from tests.running import arguments
 
 # Takes the folder, says so, and answers "lost" or "held" to every line that it reads.
 HOLD = """
@@ -196,8 +197,59 @@ def test_only_one_of_many_machines_follows(tmp_path: Path, hold: Start) -> None:
     assert sum(answer.startswith("in use: ") for answer in answers) == 4
 
 
-def wait_until(what: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
+# As main.py, but so that a silent machine is followed after seconds.
+TRAIN = """
+import functools, sys
+from a3g.processes import prepare
+prepare.FolderLock = functools.partial(prepare.FolderLock, renew_seconds=0.5, stale_seconds=5.0)
+from main import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.stress
+@pytest.mark.timeout(1800)
+@needs_machines()
+def test_a_run_goes_on_on_another_machine_and_the_first_one_gives_way(tmp_path: Path) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    folder = shared / "logs" / "run"
+    flags = ["-c", TRAIN, *arguments(shared, "--workers", "1", "--run-name", "run", "--resume", "auto")[2:]]
+    processes = []
+
+    def train(machine: str, *more: str) -> subprocess.Popen[str]:
+        with (tmp_path / f"output-{len(processes)}").open("w") as output:
+            processes.append(on_machine(machine, shared, [*flags, *more], stdout=output, stderr=output))
+        return processes[-1]
+
+    def output(number: int) -> str:
+        return (tmp_path / f"output-{number}").read_text()
+
+    try:
+        first = train("node-a", "--checkpoint-interval", "1")
+        wait_until(lambda: len(list(folder.glob("checkpoint-??????.safetensors"))) >= 2, 900)
+        assert train("node-b").wait(900) == 2
+        assert f"is going on in process {first.pid} on node-a: stop that first" in output(1)
+
+        first.send_signal(signal.SIGSTOP)
+        assert train("node-b", "--total-steps", "1").wait(900) == 0
+        assert "goes on from" in output(2)
+        summary = (folder / "summary.json").read_text()
+        checkpoints = sorted(folder.glob("checkpoint-*"))
+        first.send_signal(signal.SIGCONT)
+        assert first.wait(900) == 1
+        assert "another machine has taken over the run" in output(0)
+        assert (folder / "summary.json").read_text() == summary
+        assert sorted(folder.glob("checkpoint-*")) == checkpoints
+    finally:
+        for process in processes:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def wait_until(what: Callable[[], bool], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.02)

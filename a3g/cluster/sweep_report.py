@@ -9,6 +9,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
@@ -36,7 +37,7 @@ def collect(sweep: Sweep) -> None:
     writer = csv.DictWriter(text, list(rows[0]))
     writer.writeheader()
     writer.writerows(rows)
-    table = Table(title=f"{len(rows)} trainings in {sweep.folder}")
+    table = Table(title=f"{len(rows)} trainings in {sweep.folder}", box=SIMPLE)
     for name in rows[0]:
         table.add_column(name.replace("_", " "), justify="right" if name in _COLUMNS else "left")
     for row in rows:
@@ -117,7 +118,7 @@ def _draw(sweep: Sweep, picture: Path) -> bool:
     lines = math.ceil(len(stages) / columns)
     size = (max(6.0, 4.0 * columns), 3.2 * lines + 0.6)
     figure, axes = pyplot.subplots(lines, columns, figsize=size, squeeze=False, sharey=True, layout="constrained")
-    colours = pyplot.get_cmap("tab10" if len(settings) <= 10 else "viridis", max(len(settings), 2))
+    colours = pyplot.get_cmap("tab10") if len(settings) <= 10 else pyplot.get_cmap("viridis", len(settings))
     for panel, stage in zip(axes.flat, stages, strict=False):
         labelled = set()
         for task in sweep.tasks:

@@ -12,6 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from a3g.errors import UserError
+from a3g.runs.checkpoint import load_progress
+from a3g.runs.paths import checkpoints_in
 from tests.cluster.slurm_cluster import SlurmCluster, missing_programs, slurm_cluster
 from tests.running import ROOT, SMALL
 
@@ -44,6 +47,14 @@ def agent_steps(folder: Path) -> int:
     return int(json.loads((folder / "summary.json").read_text())["agent_steps"])
 
 
+def saved_steps(folder: Path) -> int:
+    """Of the newest checkpoint; 0 if there is none, or it is being replaced."""
+    try:
+        return load_progress(checkpoints_in(folder)[-1]).agent_steps
+    except (IndexError, UserError):
+        return 0
+
+
 def test_a_job_goes_on_after_preemption_and_after_its_time_limit(cluster: SlurmCluster, tmp_path: Path) -> None:
     run, output = tmp_path / "logs" / "mario", tmp_path / "output"
 
@@ -54,7 +65,7 @@ def test_a_job_goes_on_after_preemption_and_after_its_time_limit(cluster: SlurmC
     flags = [*small_flags(), "--log-dir", str(tmp_path / "logs"), "--save-model-dir", str(tmp_path / "models")]
     flags += ["--checkpoint-interval", "2"]
     job = cluster.run("sbatch", *options, f"--chdir={ROOT}", f"--export=ALL,PYTHON={sys.executable}", str(SCRIPT), *flags)
-    cluster.wait_for(lambda: count("agent steps") >= 1, PATIENCE_SECONDS)
+    cluster.wait_for(lambda: saved_steps(run) > 0, PATIENCE_SECONDS)
 
     # A job of a partition with a higher priority needs both nodes: this one is preempted, saved, and queued again.
     urgent = ["--partition=urgent", "--nodes=2", "--ntasks-per-node=2", f"--output={tmp_path / 'urgent'}", "--wrap=true"]
@@ -67,8 +78,7 @@ def test_a_job_goes_on_after_preemption_and_after_its_time_limit(cluster: SlurmC
 
     # It goes on from where it was. Then Slurm's signal before the time limit: it saves, stops, and requeues itself.
     cluster.wait_for(lambda: count("goes on from") == 1, PATIENCE_SECONDS)
-    started = count("agent steps")
-    cluster.wait_for(lambda: count("agent steps") > started, PATIENCE_SECONDS)
+    cluster.wait_for(lambda: saved_steps(run) > before, PATIENCE_SECONDS)
     cluster.run("scancel", "--signal=USR1", "--batch", job)
     cluster.wait_for(lambda: cluster.job(job)["Restarts"] == "2", PATIENCE_SECONDS)
     assert count("the time limit is near: requeues itself") == 1
@@ -77,8 +87,7 @@ def test_a_job_goes_on_after_preemption_and_after_its_time_limit(cluster: SlurmC
     assert middle > before
 
     cluster.wait_for(lambda: count("goes on from") == 2, PATIENCE_SECONDS)
-    started = count("agent steps")
-    cluster.wait_for(lambda: count("agent steps") > started, PATIENCE_SECONDS)
+    cluster.wait_for(lambda: saved_steps(run) > middle, PATIENCE_SECONDS)
     cluster.run("scancel", job)
     cluster.wait_for(lambda: count("a3g: SIGTERM: stopping, saving") == 2, PATIENCE_SECONDS)
     cluster.wait_for(lambda: agent_steps(run) > middle, PATIENCE_SECONDS)
