@@ -157,6 +157,27 @@ def test_nothing_stays_if_nothing_was_done(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_full_disk_keeps_no_run_from_going_on(tmp_path: Path) -> None:
+    """The kernel's lock is enough on one machine; the lease follows when there is room."""
+    program = """
+import resource, sys, time
+from pathlib import Path
+from a3g.runs.folder_lock import FolderLock
+folder = Path(sys.argv[1])
+resource.setrlimit(resource.RLIMIT_FSIZE, (100, resource.RLIM_INFINITY))  # as near to a full disk as one gets without one
+lock = FolderLock(folder, renew_seconds=0.05)
+assert not lock.is_lost and not list(folder.iterdir())
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+deadline = time.monotonic() + 60
+while not (folder / ".lease-000001").exists():
+    assert time.monotonic() < deadline
+    time.sleep(0.01)
+assert not lock.is_lost
+lock.release()
+"""
+    subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=True, cwd=ROOT)
+
+
 @needs_machines()
 def test_two_machines_do_not_hold_one_folder(hold: Start) -> None:
     first = hold("node-a")

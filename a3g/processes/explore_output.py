@@ -73,7 +73,7 @@ def folder_for_us_alone(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        lock.release()
+        lock.release(leave_no_trace=True)
 
 
 def report(

@@ -147,8 +147,13 @@ class FolderLock:
             self._wait_for_its_end(found, content, has_kernel_lock)
             self._number = leases[-1][0] + 1 if leases else 1
             self._is_new = not leases
-            if self._make_lease():
-                return
+            try:
+                if self._make_lease():
+                    return
+            except OSError:
+                if not has_kernel_lock:
+                    raise
+                return  # a full disk; among this machine's processes the kernel's lock is enough until there is room
 
     def _wait_for_its_end(self, lease: Path | None, content: bytes, has_kernel_lock: bool | None) -> None:
         """Return when the holder that a lease names is known to be none any more.
