@@ -148,7 +148,7 @@ def submit(sweep: Sweep, config: SweepConfig) -> None:
             srun_args=[f"--cpus-per-task={config.cpus}"],
             signal_delay_s=_SIGNAL_SECONDS,
             array_parallelism=config.at_once or len(tasks) or 1,
-            additional_parameters={"requeue": "", **further},
+            additional_parameters={"requeue": True, **further},
             **({"gpus_per_node": config.gpus} if config.gpus else {}),
             **({"partition": config.partition} if config.partition else {}),
         )

@@ -20,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "scontrol", "squeue")
 # Debian puts the daemons where only root's PATH leads.
@@ -165,7 +166,7 @@ class SlurmCluster:
     def _daemon(self, *command: str) -> None:
         output = (self.folder / f"{command[0]}-{len(self._daemons)}.out").open("wb")
         with output:
-            options = {"env": self.environment, "stdin": subprocess.DEVNULL, "stdout": output, "stderr": output}
+            options: dict[str, Any] = {"env": self.environment, "stdin": subprocess.DEVNULL, "stdout": output, "stderr": output}
             self._daemons.append(subprocess.Popen(command, **options, start_new_session=True))
 
     def _what_was_logged(self) -> str:
