@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from a3g.algorithm_options import OPTIONS
+from a3g.cluster.sweep_config import SweepConfig
 from a3g.config import TrainConfig
 from a3g.eval_config import EvalConfig
 from a3g.explore_config import ExploreConfig
@@ -19,8 +21,9 @@ README = ROOT / "README.md"
 LONGEST_README = 120
 PAGES = sorted({README, *(ROOT / "docs").rglob("*.md"), *ROOT.glob("[!.]*/README.md"), *ROOT.glob("C*.md")})
 
-# Flags of other programs (docker, pip, tensorboard, mkdocs, cmake) that the pages mention.
+# Flags of other programs (docker, pip, tensorboard, mkdocs, cmake, sbatch) that the pages mention.
 FOREIGN_FLAGS = {"--help", "--version", "--no-", "--shm-size", "--strict", "--logdir", "--requirement"}
+FOREIGN_FLAGS |= {"--array", "--export", "--signal"}
 COMMANDS = {"main.py": TrainConfig, "main.py explore": ExploreConfig, "gym_eval.py": EvalConfig}
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _FLAG = re.compile(r"(?<![\w-])--?[a-z][a-z0-9-]*")
@@ -99,6 +102,7 @@ def test_commands_use_flags_that_exist(path, program):
 @pytest.mark.parametrize("path", PAGES, ids=name)
 def test_flags_in_sentences_exist(path):
     known = spellings(TrainConfig) | spellings(EvalConfig) | spellings(ExploreConfig) | script_flags() | FOREIGN_FLAGS
+    known |= {f"--{field.name.replace('_', '-')}" for field in fields(SweepConfig)}
     for code in re.findall(r"`([^`\n]+)`", prose(path)):
         unknown = {flag for flag in _FLAG.findall(code) if flag.startswith("--")} - known
         assert not unknown, f"{name(path)} mentions {code}"
