@@ -23,7 +23,7 @@ PAGES = sorted({README, *(ROOT / "docs").rglob("*.md"), *ROOT.glob("[!.]*/README
 
 # Flags of other programs (docker, pip, tensorboard, mkdocs, cmake, sbatch) that the pages mention.
 FOREIGN_FLAGS = {"--help", "--version", "--no-", "--shm-size", "--strict", "--logdir", "--requirement"}
-FOREIGN_FLAGS |= {"--array", "--export", "--signal"}
+FOREIGN_FLAGS |= {"--array", "--batch", "--export", "--signal"}
 COMMANDS = {"main.py": TrainConfig, "main.py explore": ExploreConfig, "gym_eval.py": EvalConfig}
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _FLAG = re.compile(r"(?<![\w-])--?[a-z][a-z0-9-]*")
