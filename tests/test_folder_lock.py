@@ -236,7 +236,7 @@ def test_a_run_goes_on_on_another_machine_and_the_first_one_gives_way(tmp_path: 
     shared.mkdir()
     folder = shared / "logs" / "run"
     flags = ["-c", TRAIN, *arguments(shared, "--workers", "1", "--run-name", "run", "--resume", "auto")[2:]]
-    processes = []
+    processes: list[subprocess.Popen[str]] = []
 
     def train(machine: str, *more: str) -> subprocess.Popen[str]:
         with (tmp_path / f"output-{len(processes)}").open("w") as output:

@@ -14,7 +14,7 @@ import socket
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -161,7 +161,7 @@ def submit(sweep: Sweep, config: SweepConfig) -> None:
         sweep.write()
 
 
-def run_here(sweep: Sweep, config: SweepConfig, stopping: list[int]) -> None:
+def run_here(sweep: Sweep, config: SweepConfig, stopping: Sequence[int]) -> None:
     """Run all trainings that have not reached their goal on this machine, a few at a time, to their end.
 
     Args:
@@ -226,7 +226,7 @@ def _interrupts_ignored_by_children() -> Iterator[None]:
 # -- watching
 
 
-def watch(sweep: Sweep, stopping: list[int]) -> bool:
+def watch(sweep: Sweep, stopping: Sequence[int]) -> bool:
     """Wait until every training has ended; returns False if a signal came before."""
     report, asked_at, missing_since = _Progress(sweep), -_SQUEUE_SECONDS, dict[str, float]()
     listed: set[str] | None = None
