@@ -10,7 +10,7 @@ from a3g.processes.parent_death import end_with_parent
 if __name__ == "__mp_main__":  # a child of a run, about to import: from its first moment on it ends with the launcher
     end_with_parent()
 
-USAGE = """usage: a3g {train,eval,explore,watch,compare,demo} [options]
+USAGE = """usage: a3g {train,eval,explore,watch,compare,demo,sweep} [options]
 
   a3g train --help     train a network, as `python main.py` does
   a3g eval --help      play with trained weights, as `python gym_eval.py` does
@@ -18,6 +18,7 @@ USAGE = """usage: a3g {train,eval,explore,watch,compare,demo} [options]
   a3g watch --help     show a run that is over on a page, and play against it
   a3g compare RUN RUN  draw several runs in one picture, by agent steps and by time
   a3g demo             film all 32 stages with the shipped weights, and draw their scorecard
+  a3g sweep --help     train combinations of stages, seeds and settings, as jobs of Slurm or on this machine
   a3g --version        say which version this is
 """
 
@@ -49,6 +50,10 @@ def main(arguments: list[str]) -> int:
             from a3g.commands import demo_command
 
             return demo_command(options, "a3g demo")
+        case ["sweep", *options]:
+            from a3g.commands import sweep_command
+
+            return sweep_command(options, "a3g sweep")
         case ["--version"]:
             from a3g import __version__
 
@@ -61,7 +66,7 @@ def main(arguments: list[str]) -> int:
             print(USAGE, end="", file=sys.stderr)
             return 2
         case [unknown, *_]:
-            print(f"a3g: {unknown!r} is no command: use train, eval, explore, watch, compare or demo.", file=sys.stderr)
+            print(f"a3g: {unknown!r} is no command: use train, eval, explore, watch, compare, demo or sweep.", file=sys.stderr)
             return 2
         case _:
             raise AssertionError(arguments)

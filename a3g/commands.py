@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,6 +19,7 @@ from a3g.command_line import (
     parse_watch,
 )
 from a3g.config import TrainConfig
+from a3g.cores import granted_cpus
 from a3g.errors import UserError
 from a3g.interrupts import EXIT_INTERRUPTED, raise_on_interrupt
 from a3g.processes.fork_server import start_fork_server
@@ -87,6 +89,33 @@ def explore_command(arguments: Sequence[str], name: str) -> int:
 
         raise_on_interrupt()
         return explore(config)
+    except UserError as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+
+
+def sweep_command(arguments: Sequence[str], name: str) -> int:
+    """Train combinations of stages, seeds and settings as jobs; returns the exit code.
+
+    Args:
+        arguments: options of `a3g.cluster.sweep_config.SweepConfig`, and those of every training.
+        name: of the command, which error messages begin with.
+    """
+    make_output_patient()
+    try:
+        from a3g.cluster.sweep_config import make_tasks, parse_sweep  # only now: the other commands do without it
+
+        config, common = parse_sweep(arguments)
+        tasks = make_tasks(config, common)
+        if config.watch is None and config.collect is None:
+            for task in tasks:  # a mistake is said now, not by each of a hundred jobs
+                parse_train([*task.arguments, "--run-name", task.name])
+        from a3g.cluster.sweep_run import run_sweep
+
+        raise_on_interrupt()
+        return run_sweep(config, tasks)
     except UserError as error:
         print(f"{name}: {error}", file=sys.stderr)
         return 2
@@ -175,6 +204,9 @@ def _with_settings_of_run(request: ResumeRequest, arguments: Sequence[str]) -> T
     # Nor is who may look at it.
     folders = {name: getattr(TrainConfig, name) for name in ("log_dir", "load_model_dir", "save_model_dir")}
     settings = load_config(found)
+    grant = granted_cpus(os.environ)  # of this job; the one before may have had more
+    if grant is not None:
+        settings = replace(settings, workers=min(settings.workers, grant.cpus))
     resumed = parse_train(
         arguments, defaults=replace(settings, run_name="", watch=None, watch_host=TrainConfig.watch_host, **folders)
     )

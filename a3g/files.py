@@ -8,7 +8,8 @@ import json
 import math
 import os
 import re
-import time
+import socket
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -36,7 +37,12 @@ _DTYPES = {
 }
 _DTYPE_NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 _COPIED_BYTES = 1 << 24
-_REMAINS = re.compile(r"\..+\.(\d+)\.tmp")
+# Temporary files, which bear a mark of the machine and the number of the process that writes them: several machines may write
+# into one folder on a network file system, and their processes' numbers are the same.
+_MACHINE = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
+_REMAINS = re.compile(r"\..+\.(?:([0-9a-f]{8})-)?(\d+)\.tmp")
+# Whether a process of another machine lives is not to be seen from here. None writes one file for so long.
+_STRANGERS_REMAINS_SECONDS = 3600.0
 
 Shapes = dict[str, tuple[int, ...]]
 Buffer = bytes | bytearray | memoryview
@@ -166,10 +172,15 @@ def copy_atomically(source: Path, path: Path) -> None:
         _write_pieces(path, iter(lambda: file.read(_COPIED_BYTES), b""))
 
 
+def temporary_path(path: Path) -> Path:
+    """Where this process may write what is to become `path`; nobody else does, and it is removed some day if this one dies."""
+    return path.with_name(f".{path.name}.{_MACHINE}-{os.getpid()}.tmp")
+
+
 def _write_pieces(path: Path, pieces: Iterable[Buffer]) -> None:
     """As `write_atomically`, with the content in pieces."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = temporary_path(path)
     try:
         with temporary.open("wb") as file:
             for piece in pieces:
@@ -250,14 +261,24 @@ def append(path: Path, data: bytes, begin: bytes = b"") -> None:
 
 
 def remove_remains(folder: Path, older_than_seconds: float = 0.0) -> None:
-    """Remove what processes of this machine that were killed while they wrote `write_atomically` have left."""
+    """Remove what processes that were killed while they wrote `write_atomically` have left; of other machines what is old."""
     for path in folder.glob(".*.tmp"):
         match = _REMAINS.fullmatch(path.name)
+        if match is None:
+            continue
+        is_strangers = match[1] not in (None, _MACHINE)
+        seconds = max(older_than_seconds, _STRANGERS_REMAINS_SECONDS) if is_strangers else older_than_seconds
         try:
-            if match and not psutil.pid_exists(int(match[1])) and time.time() - path.stat().st_mtime >= older_than_seconds:
+            if (is_strangers or not psutil.pid_exists(int(match[2]))) and (not seconds or _age_seconds(path) >= seconds):
                 path.unlink()
         except OSError:
             continue  # somebody else was faster, or it can't be: no harm
+
+
+def _age_seconds(path: Path) -> float:
+    """Since a file was written, by the clock of its file system, which may be another machine's."""
+    with tempfile.TemporaryFile(dir=path.parent) as new:
+        return os.fstat(new.fileno()).st_mtime - path.stat().st_mtime
 
 
 def _read_header(header: bytes, data_bytes: int) -> tuple[list[_Entry], dict[str, str]]:

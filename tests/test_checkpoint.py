@@ -28,6 +28,7 @@ from a3g.processes.shared_run import SharedRun
 from a3g.processes.tester import BEST_NAME
 from a3g.processes.worker import make_worker
 from a3g.runs.checkpoint import find_automatically, find_checkpoint, load_config, load_progress, newest_good, save_checkpoint
+from a3g.runs.folder_lock import FolderLock
 from a3g.runs.paths import checkpoint_path, checkpoints_in, next_number, prune, worker_path
 from a3g.runs.progress import Progress
 from a3g.runs.scores import GameSettings, Score, StageScore
@@ -321,7 +322,7 @@ def test_a_checkpoint_written_while_the_next_launcher_waits_is_not_lost(
     folder, lock = tmp_path / "run", prepare._lock
     save(checkpoint_path(folder, 1), config(), agent_steps=1)
 
-    def lock_late(folder: Path) -> int:
+    def lock_late(folder: Path) -> FolderLock:
         save(checkpoint_path(folder, 2), config(), agent_steps=2)
         return lock(folder)
 

@@ -20,7 +20,7 @@ import torch
 from a3g.command_line import parse_eval, parse_train
 from a3g.config import TrainConfig
 from a3g.config_json import describe_changes, to_json, train_config_from_json
-from a3g.cores import cgroup_cores
+from a3g.cores import cgroup_cores, check_workers, granted_cpus
 from a3g.errors import UserError
 from a3g.eval_config import EvalConfig
 from a3g.game.stages import STAGES, Stage
@@ -619,6 +619,40 @@ def test_control_groups_limit_cores(tmp_path: Path, files: dict[str, str], membe
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text + "\n")
     assert cgroup_cores(tmp_path, membership) == cores
+
+
+IN_JOB = {"SLURM_JOB_ID": "7", "SLURM_CPUS_ON_NODE": "8"}
+
+
+@pytest.mark.parametrize(
+    ("environment", "cpus"),
+    [
+        ({}, None),
+        ({"SLURM_CPUS_ON_NODE": "8"}, None),  # left over in a shell, outside of any job
+        (IN_JOB, 8),
+        ({**IN_JOB, "SLURM_CPUS_PER_TASK": "3"}, 3),
+        ({**IN_JOB, "SLURM_CPUS_PER_TASK": ""}, 8),
+        ({"SLURM_JOB_ID": "7"}, None),
+        ({"SLURM_JOB_ID": "7", "SLURM_CPUS_ON_NODE": "many"}, None),
+        ({"SLURM_JOB_ID": "7", "SLURM_CPUS_ON_NODE": "0"}, None),
+    ],
+)
+def test_slurm_says_how_many_processors_a_job_has(environment: dict[str, str], cpus: int | None) -> None:
+    grant = granted_cpus(environment)
+    assert (grant and grant.cpus) == cpus
+
+
+def test_a_job_has_no_more_workers_than_processors() -> None:
+    check_workers(8, IN_JOB)
+    check_workers(1000, {})  # a machine of one's own
+    with pytest.raises(UserError, match=r"--workers 9 is more than Slurm granted job 7, 8 .*: use --workers 8, or"):
+        check_workers(9, IN_JOB)
+
+
+def test_the_default_of_workers_is_what_slurm_granted() -> None:
+    program = "from a3g.config import TrainConfig; assert TrainConfig().workers == 1"
+    environment = {**os.environ, "SLURM_JOB_ID": "7", "SLURM_CPUS_PER_TASK": "1"}
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT, env=environment)
 
 
 def test_options_keep_their_old_names() -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from a3g.algorithm_options import OPTIONS
+from a3g.cluster.sweep_config import SweepConfig
 from a3g.compare_config import CompareConfig
 from a3g.config import TrainConfig
 from a3g.demo_config import DemoConfig
@@ -23,8 +25,9 @@ README = ROOT / "README.md"
 LONGEST_README = 120
 PAGES = sorted({README, *(ROOT / "docs").rglob("*.md"), *ROOT.glob("[!.]*/README.md"), *ROOT.glob("C*.md")})
 
-# Flags of other programs (docker, pip, tensorboard, mkdocs, cmake) that the pages mention.
+# Flags of other programs (docker, pip, tensorboard, mkdocs, cmake, sbatch) that the pages mention.
 FOREIGN_FLAGS = {"--help", "--version", "--no-", "--shm-size", "--strict", "--logdir", "--requirement", "--init", "--gpus"}
+FOREIGN_FLAGS |= {"--array", "--batch", "--export", "--signal"}
 COMMANDS = {"main.py": TrainConfig, "main.py explore": ExploreConfig, "gym_eval.py": EvalConfig}
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _FLAG = re.compile(r"(?<![\w-])--?[a-z][a-z0-9-]*")
@@ -104,6 +107,7 @@ def test_commands_use_flags_that_exist(path, program):
 def test_flags_in_sentences_exist(path):
     kinds = (TrainConfig, EvalConfig, ExploreConfig, CompareConfig, DemoConfig)
     known = set().union(*map(spellings, kinds)) | script_flags() | FOREIGN_FLAGS
+    known |= {f"--{field.name.replace('_', '-')}" for field in fields(SweepConfig)}
     for code in re.findall(r"`([^`\n]+)`", prose(path)):
         unknown = {flag for flag in _FLAG.findall(code) if flag.startswith("--")} - known
         assert not unknown, f"{name(path)} mentions {code}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from pathlib import Path
 from typing import Any
@@ -114,7 +113,7 @@ def test_weights_of_an_impossible_size_are_damaged(tmp_path: Path, damage: float
     assert snapshot.source_is_sound
     run.shared.model.weights.detach()[3] = damage
     assert not snapshot.source_is_sound
-    os.close(run.lock)
+    run.close()
 
 
 def test_a_learning_rate_that_is_far_too_high_ends_the_run_with_a_sentence(tmp_path: Path, start: Start) -> None:
@@ -130,4 +129,4 @@ def test_a_learning_rate_that_is_far_too_high_ends_the_run_with_a_sentence(tmp_p
     resumed = prepare_run(TrainConfig().with_values(values))
     assert snapshot_of(resumed.shared).source_is_sound
     assert resumed.shared.model.weights.abs().max() < 10.0
-    os.close(resumed.lock)
+    resumed.close()

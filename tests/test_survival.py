@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, multiprocessing
 
 from a3g.config import TrainConfig
-from a3g.files import append, remove_remains
+from a3g.files import append, remove_remains, temporary_path
 from a3g.processes.heartbeat import LAUNCHER_SLEPT_SECONDS, STARTING_FACTOR, HeartbeatMonitor, Heartbeats
 from a3g.processes.prepare import prepare_run
 from a3g.processes.process import EXIT_DAMAGED_WEIGHTS, prepare_process
@@ -418,6 +418,31 @@ def test_remains_of_the_living_are_left_alone(tmp_path: Path) -> None:
     assert dead.exists()
     remove_remains(tmp_path)
     assert sorted(tmp_path.iterdir()) == sorted((ours, theirs))
+
+
+def test_what_another_machine_writes_is_left_alone(tmp_path: Path) -> None:
+    """Its processes can't be seen from here, and its clock may be another one: only what is old by the file system's goes."""
+    process = subprocess.Popen(["true"])
+    process.wait()
+    fresh, old = (tmp_path / f".{name}.safetensors.0123abcd-{process.pid}.tmp" for name in ("fresh", "old"))
+    for path in (fresh, old):
+        path.write_text("half")
+    hours_ago = old.stat().st_mtime - 7200
+    os.utime(old, (hours_ago, hours_ago))
+    remove_remains(tmp_path)
+    assert list(tmp_path.iterdir()) == [fresh]
+
+
+def test_two_machines_do_not_write_into_one_temporary_file(tmp_path: Path) -> None:
+    program = (
+        "import sys; from pathlib import Path; from a3g.files import temporary_path; print(temporary_path(Path(sys.argv[1])))"
+    )
+    command = ["unshare", "--uts", "sh", "-c", 'hostname elsewhere && exec "$@"', "sh", sys.executable, "-c", program, "x"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    if done.returncode:
+        pytest.skip("a host name of one's own needs root's rights")
+    here, elsewhere = temporary_path(Path("x")).name, done.stdout.strip()
+    assert here.rpartition("-")[0] != elsewhere.rpartition("-")[0]
 
 
 def limited(size: int, work: Callable[[], object]) -> int | None:

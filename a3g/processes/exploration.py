@@ -13,6 +13,7 @@ from multiprocessing.process import BaseProcess
 
 import setproctitle
 
+from a3g.cores import check_workers
 from a3g.errors import UserError
 from a3g.exploration.demonstrations import Demonstration, load_demonstrations, save_demonstrations
 from a3g.exploration.search import SearchOptions
@@ -200,6 +201,7 @@ def explore(config: ExploreConfig) -> int:
     missing = [name for name in ENGINES if name not in engines_here()]
     if ENGINES[0] in missing:
         raise UserError(f"Exploration needs the engine {ENGINES[0]}: {ALL_ENGINES[ENGINES[0]].how_to_get}.")
+    check_workers(config.workers, os.environ)
     check_output(config)
     for name in missing:
         say(f"a3g: {name} is not installed here, so demonstrations are verified on {' and '.join(engines_here())} only.")

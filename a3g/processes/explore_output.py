@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import json
 import os
 import platform
@@ -22,6 +21,7 @@ from a3g.files import looking_into, write_output
 from a3g.game.stages import Stage
 from a3g.reporting.exploration_display import print_table
 from a3g.reporting.say import say
+from a3g.runs.folder_lock import FolderInUseError, FolderLock
 
 _HEADINGS = ("stage", "seconds", "explored", "first way", "shortest", "frames", "ways")
 _COLUMNS = ("seconds", "agent_steps_explored", "first_agent_steps", "agent_steps", "frames", "demonstrations")
@@ -59,23 +59,21 @@ def check_output(config: ExploreConfig) -> None:
 
 @contextlib.contextmanager
 def folder_for_us_alone(folder: Path) -> Iterator[None]:
-    """Let no second exploration write into a folder meanwhile. The kernel takes the lock away however this process ends.
+    """Let no second exploration write into a folder meanwhile, on this machine or on another one that shares it.
 
     Raises:
         UserError: if there is one already.
     """
-    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(descriptor)
-        if error.errno not in (errno.EACCES, errno.EAGAIN):
-            raise UserError(f"Can't lock the folder {folder}: {error.strerror or error}.") from error
+        lock = FolderLock(folder, lambda text: say(f"a3g: {text}"))
+    except FolderInUseError as error:
         raise UserError(f"Another exploration writes into {folder}: wait for it, or choose another --demos-dir.") from error
+    except OSError as error:
+        raise UserError(f"Can't lock the folder {folder}: {error.strerror or error}.") from error
     try:
         yield
     finally:
-        os.close(descriptor)
+        lock.release(leave_no_trace=True)
 
 
 def report(

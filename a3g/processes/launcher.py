@@ -25,7 +25,15 @@ from a3g.processes.memory_estimate import saved_replays_bytes
 from a3g.processes.prepare import prepare_run
 from a3g.processes.process import EXIT_DAMAGED_WEIGHTS, compute_on_one_core, describe_computing, describe_gpus
 from a3g.processes.reporters import Reporters
-from a3g.processes.run_end import collect_stop_signals, exit_code, make_saver, reached_its_goal, resume_command, test_at_end
+from a3g.processes.run_end import (
+    TAKEN_OVER,
+    collect_stop_signals,
+    exit_code,
+    make_saver,
+    reached_its_goal,
+    resume_command,
+    test_at_end,
+)
 from a3g.processes.run_statistics import Run, read_status, write_summary
 from a3g.processes.serial import train_serially
 from a3g.processes.supervisor import STOP_TIMEOUT_SECONDS, Child, Supervisor
@@ -123,7 +131,8 @@ class _Launcher:
                 all_ended = self._supervisor.join(STOP_TIMEOUT_SECONDS + replays / SLOW_DISK_BYTES_PER_SECOND)
                 self._say_messages()
                 saved = self._save_the_end()
-                write_summary(self.run_, reason)
+                if not self.run_.is_lost:
+                    write_summary(self.run_, reason)
                 self._display.finish(self._status())
             if not failed and test_at_end(self.run_, self._signals):
                 write_summary(self.run_, reason)
@@ -144,6 +153,8 @@ class _Launcher:
             now = time.monotonic()
             if self._signals:  # first, since it may have ended children too, which are not to be restarted
                 return self._signals[0].name, False
+            if self.run_.is_lost:
+                return TAKEN_OVER, True
             self._saver.poll(now)
             trouble = self._supervisor.check(now)
             self._say_messages()
@@ -190,6 +201,9 @@ class _Launcher:
 
     def _save_the_end(self) -> bool:
         """Returns whether the run can be gone on with from where it ended, or from the last good checkpoint."""
+        if self.run_.is_lost:
+            self._saver.end_without_saving()
+            return False
         if self._diverged:
             self._saver.end_without_saving()
             return True

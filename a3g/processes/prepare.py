@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import tempfile
@@ -16,9 +15,10 @@ import torch
 from a3g.algorithms import algorithm_class
 from a3g.config import TrainConfig
 from a3g.config_json import describe_changes
+from a3g.cores import check_workers
 from a3g.errors import UserError
 from a3g.experience.make import check_experience
-from a3g.files import looking_into, remove_remains, write_atomically
+from a3g.files import looking_into, remove_remains, temporary_path, write_atomically
 from a3g.game.emulators import resolve_emulator
 from a3g.network_spec import NetworkSpec
 from a3g.processes.memory_estimate import check_memory
@@ -31,6 +31,7 @@ from a3g.reporting.tracking import check_trackers
 from a3g.runs.best_weights import read_score
 from a3g.runs.checkpoint import COUNTERS, find_checkpoint, load_checkpoint, load_config
 from a3g.runs.expert import load_expert
+from a3g.runs.folder_lock import FolderInUseError, FolderLock
 from a3g.runs.paths import BEST_NAME, CONFIG_NAME, checkpoints_in, leaving_path, prune
 from a3g.runs.scores import GameSettings, Score
 from a3g.runs.weights import check_fit, load_weights, weights_path
@@ -46,6 +47,7 @@ def prepare_run(config: TrainConfig) -> Run:
     """
     resolve_emulator(config.emulator)
     check_gpus(config.gpu_ids)
+    check_workers(config.workers, os.environ)
     check_memory(config)
     check_trackers(config.track)
     algorithm = algorithm_class(config.algorithm)
@@ -59,11 +61,11 @@ def prepare_run(config: TrainConfig) -> Run:
     with contextlib.ExitStack() as on_failure:
         folder: Path | None = None
         checkpoint: Path | None = None
-        lock: int | None = None
+        lock: FolderLock | None = None
         if config.resume and not config.run_name:  # locked before the choice: another launcher in it may be saving its last
             folder = find_checkpoint(config.resume, config.log_dir, lambda text: None).parent
             lock = _lock(folder)
-            on_failure.callback(os.close, lock)
+            on_failure.callback(lock.release, leave_no_trace=True)
         if config.resume:
             checkpoint = find_checkpoint(config.resume, config.log_dir, say)
         if config.load and checkpoint is None:
@@ -84,7 +86,7 @@ def prepare_run(config: TrainConfig) -> Run:
         if lock is None:
             _make(folder)
             lock = _lock(folder)
-            on_failure.callback(os.close, lock)
+            on_failure.callback(lock.release, leave_no_trace=True)
         try:
             _clean(folder, config)
             if not _restore_best(folder / BEST_NAME, best, config):
@@ -156,27 +158,18 @@ def _run_folder(config: TrainConfig) -> Path:
     return folder
 
 
-def _lock(folder: Path) -> int:
-    """Let no second launcher work in a run's folder; the lock goes with this process, however it ends.
-
-    Returns:
-        a descriptor of the folder, to be kept open
+def _lock(folder: Path) -> FolderLock:
+    """Let no second launcher work in a run's folder, on this machine or on another one that shares it.
 
     Raises:
         UserError: if a run goes on in it, or it can't be opened.
     """
     try:
-        descriptor = os.open(folder, os.O_RDONLY)
+        return FolderLock(folder, lambda text: say(f"a3g: {text}"))
+    except FolderInUseError as error:
+        raise UserError(f"The run {folder} is going on in {error}: stop that first.") from error
     except OSError as error:
         raise UserError(f"Can't open the run's folder {folder}: {error.strerror}.") from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(descriptor)
-        raise UserError(f"The run {folder} is going on in another process: stop that first.") from error
-    except OSError:
-        pass  # a file system without locks: nobody can be told apart
-    return descriptor
 
 
 def _clean(folder: Path, config: TrainConfig) -> None:
@@ -199,7 +192,7 @@ def _restore_best(path: Path, best: bytes, config: TrainConfig) -> bool:
     there = _score_of_run(path, config)
     if not best:
         return there is not None
-    candidate = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    candidate = temporary_path(path)
     try:
         candidate.write_bytes(best)
         score = _score_of_run(candidate, config)

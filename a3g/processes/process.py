@@ -87,7 +87,10 @@ def check_gpus(gpu_ids: Sequence[int]) -> None:
     for gpu in wanted:
         if gpu >= found:
             there = f"this machine has {found}, numbered from 0" if found else "PyTorch finds none on this machine"
-            raise UserError(f"There is no GPU {gpu}: {there}; use -1 for the CPU.")
+            # A scheduler or the user may leave this process only some of the machine's GPUs; those count from 0 again.
+            visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+            which = "" if visible is None else f", as CUDA_VISIBLE_DEVICES={visible!r} says"
+            raise UserError(f"There is no GPU {gpu}: {there}{which}; use -1 for the CPU.")
 
 
 def describe_computing(config: TrainConfig) -> str:

@@ -23,6 +23,8 @@ from a3g.runs.snapshot import Snapshot
 
 # Exit codes beside 0 (the run's goal reached) and 2 (a user's mistake), as shells use them: 128 + signal number.
 EXIT_FAILURE = 1
+# Why a run ends that has lost its folder: this machine was silent for long, and another one went on with the run.
+TAKEN_OVER = "another machine has taken over the run"
 
 
 @contextlib.contextmanager

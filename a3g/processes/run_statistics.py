@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from a3g.processes.shared_run import SharedRun
 from a3g.reporting.metrics_registry import combine
 from a3g.reporting.say import say
 from a3g.reporting.status import RunStatus, SavingStatus, StageStatus
+from a3g.runs.folder_lock import FolderLock
 from a3g.runs.paths import SUMMARY_NAME
 
 
@@ -25,14 +25,20 @@ class Run:
     folder: Path
     shared: SharedRun
     resumed_from: Path | None
-    lock: int
-    """Descriptor that keeps other launchers out of the folder."""
+    lock: FolderLock | None
+    """Keeps other launchers out of the folder; None for who only looks on."""
     saved_at: float = 0.0
     """When the checkpoint was written that the run goes on from, in seconds since 1970; 0 if there is none."""
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether another machine has taken the folder over; nothing is to be written there any more."""
+        return self.lock is not None and self.lock.is_lost
+
     def close(self) -> None:
         """Leave the folder to others."""
-        os.close(self.lock)
+        if self.lock is not None:
+            self.lock.release()
 
 
 def read_status(run: Run, saving: SavingStatus, last_trouble: str) -> RunStatus:

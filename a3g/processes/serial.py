@@ -36,8 +36,9 @@ def train_serially(run: Run) -> int:
         finally:
             say(f"a3g: {reason}: stopping, saving")
             shared.control.stop.fill_(1)
-            saved = saver.save_the_end()
-            write_summary(run, reason)
+            saved = not run.is_lost and saver.save_the_end()
+            if not run.is_lost:
+                write_summary(run, reason)
         if test_at_end(run, received):
             write_summary(run, reason)
         if saved and received:

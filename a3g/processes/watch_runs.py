@@ -49,7 +49,7 @@ class TrainingRun:
     def __init__(self, config: TrainConfig, shared: SharedRun, folder: Path) -> None:
         assert shared.watch is not None
         self.folder: Path | None = folder
-        self._run = Run(config, folder, shared, None, -1)
+        self._run = Run(config, folder, shared, None, None)
         self._channel = shared.watch
         self._games = LiveGames(shared.watch, self.status)
         self._played = Games(config.game_options(), Ghosts(folder, demos_folder(config.demos_dir), config.reward))

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from a3g.config import TrainConfig
+from a3g.files import temporary_path
 from a3g.reporting.status import SavingStatus
 from a3g.runs.barrier import CheckpointBarrier
 from a3g.runs.checkpoint import save_checkpoint
@@ -262,7 +263,7 @@ class _Part:
 
 def _why_not(folder: Path) -> str:
     """Why nothing can be written into a folder, by trying it; empty if it can."""
-    path = folder / f".probe.{os.getpid()}.tmp"
+    path = temporary_path(folder / "probe")
     try:
         with path.open("wb") as file:
             file.write(bytes(1 << 20))
