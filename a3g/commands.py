@@ -31,7 +31,10 @@ def train_command(arguments: Sequence[str], name: str) -> int:
         if not config.serial:
             with contextlib.suppress(OSError):  # tried again when the first process is to be started
                 start_fork_server()  # it imports while this process does
-        from a3g.processes.launcher import train  # only now, so that --help is quick
+        if config.cluster:
+            from a3g.cluster.driver import train_on_cluster as train
+        else:
+            from a3g.processes.launcher import train  # only now, so that --help is quick
 
         raise_on_interrupt()
         return train(config)
