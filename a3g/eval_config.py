@@ -55,6 +55,8 @@ class EvalConfig:
     """Random seed of the starts, the sticky actions and --sample."""
     gpu_id: Annotated[int, short("-gp")] = -1
     """GPU to use; -1 is the CPU."""
+    cluster: str = ""
+    """Play on all machines of a Ray cluster: auto, or its head's address; see the training's --cluster."""
     render: Annotated[bool, short("-r")] = False
     """Watch the episodes in a window."""
     render_freq: Annotated[int, short("-rf")] = 1

@@ -141,7 +141,8 @@ class Cluster:
             shard.set_machines(tuple(map(str, range(machines))))
 
     def send(self, key: str, updates: int, messages: list) -> list[Reply | None]:
-        replies = [shard.exchange(key, seen, updates, packed) for shard, (seen, packed) in zip(self.shards, messages, strict=True)]
+        pairs = zip(self.shards, messages, strict=True)
+        replies = [shard.exchange(key, seen, updates, packed) for shard, (seen, packed) in pairs]
         return [None] * len(replies) if self.loses_replies else replies
 
     def parameters(self) -> Tensor:
