@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: ablation campaign setup train explore eval test test-fast test-avx2 coverage soak kills lint lint-native format hooks docs
+.PHONY: ablation campaign setup train explore eval test test-fast test-avx2 test-cluster coverage soak kills lint lint-native format hooks docs
 .PHONY: bench bench-clear bench-train bench-staleness bench-native bench-native-optimisations native-compare
 
 setup: $(STAMP)
@@ -76,6 +76,13 @@ AVX2 := ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2
 AVX2_TESTS := $(patsubst %,tests/test_%.py,learner model losses rollout weights optim pooling precision)
 test-avx2: $(STAMP)
 	$(AVX2) $(BIN)/python -m pytest -m "not slow" $(AVX2_TESTS)
+
+# Batch jobs on a Slurm cluster of two nodes that is started on this machine, and taken down again. Needs Debian's packages
+# slurm-wlm and munge; without them these tests are skipped.
+test-cluster: $(STAMP)
+	$(BIN)/python -c '$(subst "dev","cluster",$(PRINT_DEV_EXTRA))' > $(VENV)/cluster.txt
+	$(PIP) install --quiet --requirement $(VENV)/cluster.txt
+	$(BIN)/python -m pytest -m cluster -rs -v
 
 # What the tests reach, line by line; child processes are not counted.
 coverage: $(STAMP)

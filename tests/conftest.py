@@ -21,8 +21,13 @@ ARE_SLOW = ("test_fuzz.py", "test_start.py")
 collect_ignore = [] if importlib.util.find_spec("a3g_native") else list(NEED_NATIVE)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what follows from a test's file and fixtures; what else is slow is marked where it stands."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark what follows from a test's file and fixtures; what else is slow is marked where it stands.
+
+    Tests on a cluster of their own are left out unless `-m` names them.
+    """
+    if "cluster" not in config.getoption("markexpr"):
+        items[:] = [item for item in items if item.get_closest_marker("cluster") is None]
     for item in items:
         if item.path.name in NEED_NATIVE:
             item.add_marker(pytest.mark.native)

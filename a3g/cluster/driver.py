@@ -20,6 +20,7 @@ from a3g.cluster.server_mirror import ServerMirror
 from a3g.config import TrainConfig
 from a3g.errors import UserError
 from a3g.files import load_tensors
+from a3g.processes.heartbeat import STARTING_FACTOR
 from a3g.processes.launcher import launch
 from a3g.processes.prepare import prepare_run
 from a3g.processes.process import compute_on_one_core
@@ -31,8 +32,6 @@ from a3g.runs.checkpoint import SERVER
 NODES_SECONDS = 1.0
 # A machine that is told to stop ends its rollout, hands over what it has learnt and clears up.
 MACHINE_STOP_SECONDS = STOP_TIMEOUT_SECONDS + 6.0
-# Time for a process that Ray starts, imports, and a launcher's own start.
-START_SECONDS = 300.0
 
 
 def train_on_cluster(config: TrainConfig) -> int:
@@ -234,7 +233,8 @@ class ClusterTraining:
         ready, _ = self._ray.wait(list(results), num_returns=len(results), timeout=0) if results else ([], [])
         ended = [(results[each], self._how_it_ended(each)) for each in ready]
         for machine in self._placed.values():
-            patience = self._config.heartbeat_timeout if machine.reported_at > machine.placed_at else START_SECONDS
+            started = self._ledger.has_worked(machine.number)
+            patience = self._config.heartbeat_timeout * (1.0 if started else STARTING_FACTOR)
             if now - machine.reported_at > patience and machine.result not in ready:
                 self._ray.kill(machine.actor)
                 ended.append((machine, f"gave no sign of life for {patience:g} s and was killed"))
