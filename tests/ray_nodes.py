@@ -27,7 +27,12 @@ START_SECONDS = 240.0
 class Nodes:
     """Use as a context manager: afterwards nothing is left running."""
 
-    def __init__(self) -> None:
+    def __init__(self, cpus: int = 1) -> None:
+        """
+        Args:
+            cpus: processors that each node has for us.
+        """
+        self._cpus = cpus
         self._ray = Path(sys.executable).parent / "ray"
         # Sockets lie in here, and a socket's path must be short.
         self._folder = tempfile.mkdtemp(prefix="ray", dir="/tmp")
@@ -48,9 +53,9 @@ class Nodes:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def add(self, *options: str) -> int:
-        """Start a node, which has one processor for us; returns its number."""
+        """Start a node; returns its number."""
         options = options or ("--address", self.address)
-        command = [str(self._ray), "start", *options, "--node-ip-address", "127.0.0.1", "--num-cpus", "1"]
+        command = [str(self._ray), "start", *options, "--node-ip-address", "127.0.0.1", "--num-cpus", str(self._cpus)]
         command += ["--object-store-memory", "100000000", "--disable-usage-stats", "--include-log-monitor=false"]
         before = set(psutil.process_iter())
         started = subprocess.run(
