@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -13,7 +12,7 @@ from torch import Tensor
 
 from a3g.cluster.ledger import MAX_MACHINES, Ledger
 from a3g.cluster.machine import Machine
-from a3g.cluster.ray_cluster import Node, alive_nodes, check_nodes, connected, load_ray, on_node
+from a3g.cluster.ray_cluster import Node, alive_nodes, check_nodes, connected, load_ray, on_node, versions
 from a3g.cluster.reports import Coordinator, Directions
 from a3g.cluster.rules import make_rule
 from a3g.cluster.server_mirror import ServerMirror
@@ -42,8 +41,6 @@ def train_on_cluster(config: TrainConfig) -> int:
     """
     setproctitle.setproctitle("a3g launch")
     compute_on_one_core()
-    # What Ray and this program's processes on other machines print stays in Ray's own logs.
-    os.environ.setdefault("RAY_DEDUP_LOGS", "0")
     with connected(config.cluster):
         nodes = alive_nodes()
         if not nodes:
@@ -80,6 +77,11 @@ class _History:
     quick_deaths: int = 0
     deaths_without_work: int = 0
     due_at: float = 0.0
+
+    @property
+    def is_hopeless(self) -> bool:
+        """Whether nothing is started there any more."""
+        return self.deaths_without_work >= MAX_DEATHS_WITHOUT_WORK
 
 
 class ClusterTraining:
@@ -194,7 +196,7 @@ class ClusterTraining:
         taken = {machine.node.number for machine in self._placed.values()}
         for node in alive_nodes():
             history = self._history.setdefault(node.number, _History())
-            if node.number in taken or now < history.due_at:
+            if node.number in taken or now < history.due_at or history.is_hopeless:
                 continue
             self._place(node, now)
         self._mirror.set_machines(tuple(self._placed))
@@ -222,7 +224,7 @@ class ClusterTraining:
         )
         title = f"a3g machine {number}"
         own = replace(config, workers=workers, seed=seed)
-        result = actor.run.remote(title, key, own, self._coordinator, self._mirror.shards, self._is_elastic)
+        result = actor.run.remote(versions(), title, key, own, self._coordinator, self._mirror.shards, self._is_elastic)
         self._placed[key] = _Placed(number, key, node, actor, result, now, now)
         self._ledger.join(number)
         self.messages.append(f"machine {number} starts on {node.address} with {workers} workers")
@@ -263,8 +265,8 @@ class ClusterTraining:
         history.deaths_without_work = 0 if worked else history.deaths_without_work + 1
         history.due_at = now + backoff(history.quick_deaths)
         self._run.shared.counters.note_restart()
-        self.messages.append(f"{self._name(machine)} {what}")
-        hopeless = [each.deaths_without_work >= MAX_DEATHS_WITHOUT_WORK for each in self._history.values()]
-        if not self._placed and all(hopeless):
+        left_out = "; nothing is started there any more" if history.is_hopeless else ""
+        self.messages.append(f"{self._name(machine)} {what}{left_out}")
+        if not self._placed and all(each.is_hopeless for each in self._history.values()):
             return f"no machine can train; the last one {what}"
         return None

@@ -36,6 +36,7 @@ class Ledger:
         counters.counts.zero_()
         counters.counts[-1] = before - self.machine_counts.sum(0)
         counters.counts[0] = self.machine_counts.sum(0)
+        counters.metrics.values[1:] = float("nan")  # of workers that this machine does not have any more
         self._stages_before = combine_stages(counters.stages.numpy())
         counters.stages.zero_()
         counters.stages[0] = torch.from_numpy(self._stages_before)

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from a3g.cluster.compression import Packed
 from a3g.cluster.exchange import Exchanger
-from a3g.cluster.ray_cluster import load_ray
+from a3g.cluster.ray_cluster import check_versions, load_ray
 from a3g.cluster.reports import Directions, summarise
 from a3g.cluster.server import Reply, ranges
 from a3g.config import TrainConfig
@@ -44,10 +44,20 @@ _NO_CHECKPOINTS_SECONDS = 1e6
 class Machine:
     """Ray runs it as an actor, one on a node. It ends when the training does, and with the training's driver."""
 
-    def run(self, title: str, key: str, config: TrainConfig, coordinator: Any, shards: list[Any], is_elastic: bool) -> None:
+    def run(
+        self,
+        of_driver: dict[str, str],
+        title: str,
+        key: str,
+        config: TrainConfig,
+        coordinator: Any,
+        shards: list[Any],
+        is_elastic: bool,
+    ) -> None:
         """Train until the driver says stop.
 
         Args:
+            of_driver: the driver's versions; a machine that joined later may have others.
             title: for `ps`.
             key: of this start of this machine.
             config: of the run, with this machine's seed and number of workers.
@@ -58,6 +68,7 @@ class Machine:
         Raises:
             UserError: if this machine lacks something that the run needs.
         """
+        check_versions(of_driver, "of the driver")
         setproctitle.setproctitle(title)
         compute_on_one_core()
         with _folder_of_this_process() as folder, _no_main_module():
