@@ -56,7 +56,7 @@ def connected(address: str) -> Iterator[None]:
             f"--cluster {address}: can't join this cluster from here ({_first_line(error)}); `ray start --address {address}` "
             "lets this machine be a part of it."
         ) from error
-    except RuntimeError as error:  # other versions of Ray or Python
+    except (RuntimeError, ray.exceptions.RayError) as error:  # other versions of Ray or Python, or not the cluster's token
         raise UserError(f"--cluster {address}: can't join this cluster: {_first_line(error)}") from error
     try:
         yield
