@@ -103,7 +103,8 @@ class Nodes:
                 with contextlib.suppress(psutil.Error):
                     for each in (process, *process.children(recursive=True)):
                         for connection in each.net_connections("inet"):
-                            if connection.status == psutil.CONN_LISTEN and connection.laddr.ip not in ("127.0.0.1", "::1"):
+                            ip = connection.laddr.ip.removeprefix("::ffff:") if connection.laddr else "127.0.0.1"
+                            if connection.status == psutil.CONN_LISTEN and ip not in ("127.0.0.1", "::1"):
                                 found.append(f"{each.name()} on {connection.laddr}")
         return found
 
