@@ -30,7 +30,7 @@ from a3g.runs.checkpoint import SERVER
 
 NODES_SECONDS = 1.0
 # A machine that is told to stop ends its rollout, hands over what it has learnt and clears up.
-MACHINE_STOP_SECONDS = STOP_TIMEOUT_SECONDS + 6.0
+MACHINE_STOP_SECONDS = STOP_TIMEOUT_SECONDS + 14.0
 
 
 def train_on_cluster(config: TrainConfig) -> int:

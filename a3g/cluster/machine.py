@@ -9,7 +9,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ from a3g.processes.run_statistics import Run
 POLL_SECONDS = 0.005
 REPORT_SECONDS = 0.5
 # A server that does not answer for so long is asked again with the next difference. Training goes on meanwhile.
-REPLY_SECONDS = 30.0
+REPLY_SECONDS = 5.0
 # A server that is gone is being started again.
 RETRY_SECONDS = 1.0
 _FOLDER = "a3g-machine-"
@@ -96,7 +96,10 @@ class Machine:
 
 
 class _Link:
-    """The launcher's companion here: exchanges with the server and reports to the driver, in a thread of its own."""
+    """The launcher's companion here: exchanges with the server and reports to the driver, each in a thread of its own.
+
+    A server that is lost must not keep reports from the driver.
+    """
 
     def __init__(self, run: Run, key: str, coordinator: Any, shards: list[Any], is_elastic: bool) -> None:
         self.messages: list[str] = []
@@ -107,7 +110,10 @@ class _Link:
         self._exchanger = Exchanger(weights, ranges(len(weights), len(shards)), is_elastic, self._send)
         self._directions = Directions()
         self._ends = threading.Event()
-        self._thread = threading.Thread(target=self._talk, daemon=True)
+        self._threads = [
+            threading.Thread(target=self._repeat, args=each, daemon=True)
+            for each in ((self._exchange_if_due, POLL_SECONDS), (self._report, REPORT_SECONDS))
+        ]
         self._updates = self._restored = self._exchanges = 0
         self._staleness = self._exchange_seconds = 0.0
         self._retry_at = 0.0
@@ -127,7 +133,8 @@ class _Link:
         return {}
 
     def start(self) -> None:
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
 
     def poll(self, now: float) -> tuple[str, bool] | None:
         if self._failure:
@@ -140,25 +147,25 @@ class _Link:
     def stop(self) -> None:
         """Hand over what the workers did last."""
         self._ends.set()
-        self._thread.join()
+        for thread in self._threads:
+            if thread.ident is not None:  # else the launcher was stopped before it had started
+                thread.join()
         self._exchange()
         self._report()
 
-    # -- the thread
+    # -- the threads
 
-    def _talk(self) -> None:
-        reported_at = 0.0
+    def _repeat(self, what: Callable[[], None], seconds: float) -> None:
         try:
-            while not self._ends.wait(POLL_SECONDS):
-                now = time.monotonic()
-                due = self._run.shared.counters.counts[:-1, Count.UPDATES].sum() - self._updates
-                if due >= self._run.config.cluster_updates and now >= self._retry_at:
-                    self._exchange()
-                if now - reported_at >= REPORT_SECONDS:
-                    reported_at = now
-                    self._report()
+            while not self._ends.wait(seconds):
+                what()
         except Exception as error:  # the launcher has to know
-            self._failure = f"the exchange with the server failed: {error!r}"
+            self._failure = f"talking to the server or the driver failed: {error!r}"
+
+    def _exchange_if_due(self) -> None:
+        updates = int(self._run.shared.counters.counts[:-1, Count.UPDATES].sum()) - self._updates
+        if updates >= self._run.config.cluster_updates and time.monotonic() >= self._retry_at:
+            self._exchange()
 
     def _exchange(self) -> None:
         counters = self._run.shared.counters
