@@ -41,7 +41,10 @@ def train_command(arguments: Sequence[str], name: str) -> int:
         if not config.serial:
             with contextlib.suppress(OSError):  # tried again when the first process is to be started
                 start_fork_server()  # it imports while this process does
-        from a3g.processes.launcher import train  # only now, so that --help is quick
+        if config.cluster:
+            from a3g.cluster.driver import train_on_cluster as train
+        else:
+            from a3g.processes.launcher import train  # only now, so that --help is quick
 
         raise_on_interrupt()
         return train(config)
@@ -62,7 +65,10 @@ def eval_command(arguments: Sequence[str], name: str) -> int:
     make_output_patient()
     try:
         config = parse_eval(arguments)
-        from a3g.processes.play import evaluate  # only now, so that --help is quick
+        if config.cluster:
+            from a3g.cluster.evaluate import evaluate_on_cluster as evaluate
+        else:
+            from a3g.processes.play import evaluate  # only now, so that --help is quick
 
         raise_on_interrupt()
         return evaluate(config)
@@ -85,7 +91,10 @@ def explore_command(arguments: Sequence[str], name: str) -> int:
         config = parse_explore(arguments, name)
         with contextlib.suppress(OSError):  # tried again when the first process is to be started
             start_fork_server()  # it imports while this process does
-        from a3g.processes.exploration import explore  # only now, so that --help is quick
+        if config.cluster:
+            from a3g.cluster.explore import explore_on_cluster as explore
+        else:
+            from a3g.processes.exploration import explore  # only now, so that --help is quick
 
         raise_on_interrupt()
         return explore(config)

@@ -167,6 +167,18 @@ class TrainConfig:
     max_minutes: float = 0.0
     """Stop after so many minutes; 0 never."""
 
+    # -- several machines
+    cluster: str = ""
+    """Train on all machines of a Ray cluster: auto for the one that this machine is part of, or its head's address, such as
+    10.0.0.1:6379. --workers is then the most that each machine gets; one with fewer processors in Ray runs so many."""
+    cluster_rule: Literal["additive", "downpour", "easgd", "diloco"] = "additive"
+    """How the parameter server merges what machines have learnt: additive adds it up (Project Adam); downpour is Adam at the
+    server; easgd elastic averaging; diloco outer Nesterov steps on the mean."""
+    cluster_updates: int = 32
+    """Updates of a machine between two exchanges with the server."""
+    cluster_shards: int = 1
+    """Parts into which the server's parameters are cut, each in a process of its own."""
+
     # -- the run and its files
     load: Annotated[bool, short("-ld")] = False
     """Begin with the weights in --load-model-dir instead of random ones."""
@@ -238,6 +250,12 @@ class TrainConfig:
         highest = self.sticky_actions_max
         fits = not highest or highest >= self.sticky_actions
         require(fits, "sticky_actions_max", highest, f"0 or at least --sticky-actions ({self.sticky_actions:g})")
+        if self.cluster and self.serial:
+            raise UserError("--serial trains in one process, --cluster on many machines: leave one of the two out.")
+        if self.cluster and self.watch is not None:
+            raise UserError("--watch shows the games of one machine: leave it out, or --cluster.")
+        if self.cluster and not self.load_rms_stats:
+            raise UserError("--cluster needs the shipped statistics of the pictures: leave --no-load-rms-stats out.")
         check_run_name(self.run_name)
 
     def with_values(self, values: Mapping[str, Any]) -> TrainConfig:

@@ -58,6 +58,8 @@ class EvalConfig:
     # -- machine
     gpu_id: Annotated[int, short("-gp")] = -1
     """GPU to use; -1 is the CPU."""
+    cluster: str = ""
+    """Play on all machines of a Ray cluster: auto, or its head's address; see the training's --cluster."""
     # -- looking at it, and results
     render: Annotated[bool, short("-r")] = False
     """Watch the episodes in a window."""

@@ -36,6 +36,9 @@ class ExploreConfig:
     """Random seed."""
     max_minutes: float = 0.0
     """Stop after so many minutes; 0 never."""
+    cluster: str = ""
+    """Explore on all machines of a Ray cluster: auto, or its head's address; see the training's --cluster. --workers has no
+    effect then."""
     json: Path | None = None
     """Write a table of the stages here as JSON."""
 

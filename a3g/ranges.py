@@ -107,6 +107,9 @@ RANGES: dict[str, Range] = {
     # -- when to stop
     "total_steps": Range(0, 10**18),  # counted in 64 bits
     "max_minutes": Range(0, _DAYS),
+    # -- several machines
+    "cluster_updates": Range(1, 10**6),
+    "cluster_shards": Range(1, 1_000),
     # -- files, and signs of life
     "checkpoint_interval": _POSITIVE_SECONDS,
     "keep_checkpoints": Range(1, 10**6),

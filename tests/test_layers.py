@@ -43,7 +43,19 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "algorithms": ("experience", "exploration", "networks", "accelerator", "game", *OPTIONS),
     "runs": ("algorithms", "experience", "networks", "accelerator", "game", "reporting", *OPTIONS),
     "processes": ("runs", "algorithms", "experience", "exploration", "networks", "accelerator", "game", "reporting", *OPTIONS),
-    "cluster": ("processes", "runs", "algorithms", "experience", "networks", "accelerator", "game", "reporting", *OPTIONS),
+    "cluster": (
+        "processes",
+        "runs",
+        "algorithms",
+        "experience",
+        "exploration",
+        "networks",
+        "accelerator",
+        "game",
+        "reporting",
+        "__init__",  # the version
+        *OPTIONS,
+    ),
     # The commands stand above all.
     "command_line": OPTIONS,
     "commands": ("command_line", "cluster", "processes", "runs", "reporting", *OPTIONS),

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from typing import Protocol
 
 import setproctitle
 
@@ -35,10 +36,26 @@ _POLL_SECONDS = 0.2
 _MOST_DEATHS = 5
 
 
+class ProcessElsewhere(Protocol):
+    """What stands for a process on another machine."""
+
+    exitcode: int | None
+
+    def kill(self) -> None:
+        """End it, whatever it does."""
+
+    def join(self) -> None:
+        """Wait until it has ended."""
+
+
+StartElsewhere = Callable[[int, SearchOptions], tuple[ProcessElsewhere, Connection]]
+"""Gets the number of a process, and gives it with the connection through which it takes tasks; see `run_explore_worker`."""
+
+
 @dataclass
 class _Worker:
     number: int
-    process: BaseProcess
+    process: BaseProcess | ProcessElsewhere
     connection: Connection
     task: Task | None = None
     doing: str = "starts"
@@ -51,6 +68,8 @@ class _Exploration:
     config: ExploreConfig
     stages: dict[Stage, StageTasks]
     display: ExplorationDisplay
+    start_elsewhere: StartElsewhere | None = None
+    """None: the processes are on this machine."""
     statistics: dict[Stage, StageStatistics] = field(default_factory=dict)
     started_at: float = field(default_factory=time.monotonic)
     workers: list[_Worker] = field(default_factory=list)
@@ -99,9 +118,11 @@ class _Exploration:
             self.stages[task.stage].begin(task)
 
     def _start(self, number: int) -> _Worker:
+        options = SearchOptions(self.config.seed, self.config.sticky_actions, self.config.shortening_steps)
+        if self.start_elsewhere is not None:
+            return _Worker(number, *self.start_elsewhere(number, options))
         context = process_context()
         ours, theirs = context.Pipe()
-        options = SearchOptions(self.config.seed, self.config.sticky_actions, self.config.shortening_steps)
         process = context.Process(target=run_explore_worker, args=(number, theirs, options), name=title_of(number), daemon=True)
         start_process(process)
         theirs.close()
@@ -190,8 +211,12 @@ class _Exploration:
         self.display.update(cleared, found, {worker.number: worker.doing for worker in self.workers})
 
 
-def explore(config: ExploreConfig) -> int:
+def explore(config: ExploreConfig, start_elsewhere: StartElsewhere | None = None) -> int:
     """Explore the stages asked for and return the exit code.
+
+    Args:
+        config: the options.
+        start_elsewhere: starts processes on other machines; by default they are on this one.
 
     Raises:
         UserError: if a file of demonstrations is damaged, something can't be written, or the native core is missing.
@@ -206,20 +231,20 @@ def explore(config: ExploreConfig) -> int:
     for name in missing:
         say(f"a3g: {name} is not installed here, so demonstrations are verified on {' and '.join(engines_here())} only.")
     with folder_for_us_alone(config.demos_dir):
-        exploration, received = _explore(config)
+        exploration, received = _explore(config, start_elsewhere)
     if received:
         say(f"a3g: {received[0].name}: stopped; what was found is kept, the same command goes on from there")
         return 128 + received[0]
     return 0 if exploration.is_done else EXIT_FAILURE
 
 
-def _explore(config: ExploreConfig) -> tuple[_Exploration, list[signal.Signals]]:
+def _explore(config: ExploreConfig, start_elsewhere: StartElsewhere | None) -> tuple[_Exploration, list[signal.Signals]]:
     """Explore and report; returns where it stands, and the signals that stopped it."""
     known = load_demonstrations(config.demos_dir, config.wanted_stages())
     stages = {stage: StageTasks.of(stage, config.per_stage, known[stage]) for stage in known}
     received: list[signal.Signals] = []
     display = ExplorationDisplay(len(stages), config.per_stage * len(stages))
-    exploration = _Exploration(config, stages, display)
+    exploration = _Exploration(config, stages, display, start_elsewhere)
     with collect_stop_signals(received):
         try:
             with display:

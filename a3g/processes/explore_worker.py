@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
@@ -46,27 +47,28 @@ def run_explore_worker(number: int, connection: Connection, options: SearchOptio
             task: Task = connection.recv()
         except EOFError:
             return
-        _do(task, options, verifier, connection)
+        for message in messages_of(task, options, verifier):
+            connection.send(message)
 
 
-def _do(task: Task, options: SearchOptions, verifier: Verifier, connection: Connection) -> None:
+def messages_of(task: Task, options: SearchOptions, verifier: Verifier) -> Iterator[Message]:
     """Do a task, and say what it finds and at last that it is over."""
     start = said = time.monotonic()
     start_of_processor = time.process_time()
 
-    def send(report: Report | None = None, refused: str = "") -> None:
+    def message(report: Report | None = None, refused: str = "") -> Message:
         seconds, processor_seconds = time.monotonic() - start, time.process_time() - start_of_processor
-        connection.send(Message(seconds, processor_seconds, report, refused))
+        return Message(seconds, processor_seconds, report, refused)
 
     try:
         for report in task.run(options):
             if report.found is not None:
                 good = verifier.clears(report.found)
-                send(report, "" if good else "a way that does not clear the stage on every engine was left out")
+                yield message(report, "" if good else "a way that does not clear the stage on every engine was left out")
             elif time.monotonic() - said >= REPORT_SECONDS:
                 said = time.monotonic()
-                send(report)
+                yield message(report)
     except ValueError as error:
-        send(refused=str(error))
+        yield message(refused=str(error))
     else:
-        send()
+        yield message()

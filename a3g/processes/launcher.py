@@ -17,6 +17,7 @@ import torch
 
 from a3g.config import TrainConfig
 from a3g.files import copy_atomically, remove_remains
+from a3g.processes.companion import Companion
 from a3g.processes.counters import Count
 from a3g.processes.divergence import DivergenceMonitor
 from a3g.processes.fork_server import ONE_THREAD, fork_server_is_starting, process_context, start_process
@@ -71,27 +72,45 @@ def train(config: TrainConfig) -> int:
     for line in (describe_computing(run.config), *describe_gpus(run.config, torch.cuda.device_count())):
         say(f"a3g: {line}")
     try:
-        return train_serially(run) if config.serial else _Launcher(run, listening).run()
+        return train_serially(run) if config.serial else launch(run, listening=listening)
     finally:
         run.close()
         if listening is not None:
             listening.close()
 
 
+def launch(
+    run: Run,
+    *,
+    workers: bool = True,
+    tester: bool = True,
+    companion: Companion | None = None,
+    listening: socket.socket | None = None,
+) -> int:
+    """Run a prepared training to its end and return the exit code.
+
+    Args:
+        run: what `prepare_run` gave.
+        workers: whether this machine trains.
+        tester: whether this machine tests.
+        companion: what goes on beside the processes, as a part of a training on several machines.
+        listening: the socket to serve the watch page at; None without one.
+    """
+    return _Launcher(run, workers, tester, companion, listening).run()
+
+
 class _Launcher:
     """The main process of a run."""
 
-    def __init__(self, run: Run, listening: socket.socket | None = None) -> None:
-        """
-        Args:
-            listening: the socket to serve the watch page at; None without one.
-        """
-        self.run_, self._listening = run, listening
+    def __init__(
+        self, run: Run, workers: bool, tester: bool, companion: Companion | None, listening: socket.socket | None
+    ) -> None:
+        self.run_, self._companion, self._listening = run, companion, listening
         self._context = process_context()
         counters = run.shared.counters
-        self._workers = [self._worker(i) for i in range(run.config.workers)]
+        self._workers = [self._worker(i) for i in range(run.config.workers)] if workers else []
         page = [] if listening is None else [self._page(listening)]
-        children = [self._tester(), *self._workers, *page]
+        children = [*([self._tester()] if tester else []), *self._workers, *page]
         self._signals: list[signal.Signals] = []
         timeout = run.config.heartbeat_timeout
         self._supervisor = Supervisor(children, timeout, counters.note_restart, lambda: bool(self._signals))
@@ -103,7 +122,7 @@ class _Launcher:
         self._skipped, self._skipped_at = skipped, now
         self._divergence = DivergenceMonitor(run.config.lr, now, updates, skipped)
         self._diverged, self._restored_before = False, counters.restored
-        self._saver = make_saver(run, self._say)
+        self._saver = make_saver(run, self._say, {} if companion is None else companion.tensors(), bool(self._workers))
 
     def run(self) -> int:
         """Start everything, watch it until there is a reason to stop, and leave everything saved."""
@@ -121,6 +140,8 @@ class _Launcher:
                     time.sleep(URGENT_POLL_SECONDS)
                 if not self._signals:
                     self._supervisor.start(time.monotonic())
+                if self._companion is not None:
+                    self._companion.start()
                 reason, failed = self._watch()
             finally:
                 self._say_messages()
@@ -129,6 +150,8 @@ class _Launcher:
                 self.run_.shared.control.barrier.release()
                 replays = saved_replays_bytes(self.run_.config)
                 all_ended = self._supervisor.join(STOP_TIMEOUT_SECONDS + replays / SLOW_DISK_BYTES_PER_SECOND)
+                if self._companion is not None:
+                    self._companion.stop()
                 self._say_messages()
                 saved = self._save_the_end()
                 if not self.run_.is_lost:
@@ -168,7 +191,10 @@ class _Launcher:
                 trouble = self._check_divergence(now)
             if trouble is not None:
                 return trouble, True
-            if self._supervisor.all_finished("a3g train"):
+            ended = self._companion.poll(now) if self._companion is not None else None
+            if ended is not None:
+                return ended
+            if self._workers and self._supervisor.all_finished("a3g train"):
                 return f"total_steps {config.total_steps} reached", False
             if config.until_cleared and bool(self.run_.shared.results.cleared_all):
                 return "cleared every stage asked for", False
@@ -226,11 +252,14 @@ class _Launcher:
     def _say(self, message: str) -> None:
         self._last_trouble = f"{time.strftime('%H:%M:%S')} {message}"
         self._display.say(message)
+        if self._companion is not None:
+            self._companion.note(message)
 
     def _say_messages(self) -> None:
-        for message in self._supervisor.messages:
-            self._say(message)
-        self._supervisor.messages.clear()
+        for messages in (self._supervisor.messages, [] if self._companion is None else self._companion.messages):
+            for message in messages:
+                self._say(message)
+            messages.clear()
 
     def _say_skipped(self, now: float) -> None:
         """Gradients that were not finite: each is counted, but they may come by the thousand."""

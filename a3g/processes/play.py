@@ -10,11 +10,11 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from rich.console import Console
@@ -27,9 +27,10 @@ from a3g.eval_config import EvalConfig
 from a3g.exploration.played_starts import PlayedStarts
 from a3g.files import looking_into, standard_stream, write_output
 from a3g.game.emulators import FRAMES_PER_SECOND, VISIBLE_HEIGHT, VISIBLE_WIDTH, Emulator, resolve_emulator
+from a3g.game.options import GameOptions
 from a3g.game.rules import FrameHook
 from a3g.game.stages import WHOLE_GAME, Stage
-from a3g.processes.evaluation import Evaluator
+from a3g.processes.evaluation import Evaluator, PlannedEpisode
 from a3g.processes.play_report import report
 from a3g.processes.process import check_gpus, compute_on_one_core, prepare_device
 from a3g.processes.watch_evaluation import EvaluationPage
@@ -41,18 +42,43 @@ from a3g.runs.scores import EpisodeResult, results_to_json
 from a3g.runs.weights import Weights
 
 
-def evaluate(config: EvalConfig) -> int:
+class Play(Protocol):
+    """Plays episodes with weights, on other machines."""
+
+    def __call__(
+        self,
+        weights: Weights,
+        game: GameOptions,
+        episodes: Sequence[PlannedEpisode],
+        on_result: Callable[[int, EpisodeResult], None],
+        stop: Callable[[], bool],
+    ) -> None:
+        """
+        Args:
+            weights: of the network that plays.
+            game: as it is played.
+            episodes: stages and seeds.
+            on_result: called with each episode's number and result, in the order in which they end.
+            stop: asked again and again; if true, what has not ended is left.
+        """
+
+
+def evaluate(config: EvalConfig, play_elsewhere: Play | None = None) -> int:
     """Play the episodes asked for, print and write the results; returns the exit code.
+
+    Args:
+        config: the options.
+        play_elsewhere: plays on other machines, without pictures; by default this process plays.
 
     Raises:
         UserError: if weights, engine, GPU, display or a folder to write into are missing.
     """
     with ExitStack() as pages:
         listening = None if config.watch is None else pages.enter_context(bind(config.watch_host, config.watch))
-        return _evaluate(config, listening, pages)
+        return _evaluate(config, play_elsewhere, listening, pages)
 
 
-def _evaluate(config: EvalConfig, listening: socket.socket | None, pages: ExitStack) -> int:
+def _evaluate(config: EvalConfig, play_elsewhere: Play | None, listening: socket.socket | None, pages: ExitStack) -> int:
     """As `evaluate`.
 
     Args:
@@ -112,15 +138,19 @@ def _evaluate(config: EvalConfig, listening: socket.socket | None, pages: ExitSt
             show.end_episode()
             progress.advance(task)
 
-        evaluator.play(
-            model,
-            ((stage, config.seed + i) for i, stage in enumerate(stages)),
-            sample=config.sample,
-            on_frame=show.hook_for if show.wanted else None,
-            on_result=on_result,
-            stop=lambda: bool(interrupted) or (page is not None and page.pace()),
-            observer=None if page is None else page.view,
-        )
+        planned = [(stage, config.seed + i) for i, stage in enumerate(stages)]
+        if play_elsewhere is not None:
+            play_elsewhere(weights, game, planned, on_result, lambda: bool(interrupted))
+        else:
+            evaluator.play(
+                model,
+                planned,
+                sample=config.sample,
+                on_frame=show.hook_for if show.wanted else None,
+                on_result=on_result,
+                stop=lambda: bool(interrupted) or (page is not None and page.pace()),
+                observer=None if page is None else page.view,
+            )
     ended = [results[i] for i in sorted(results)]
     if interrupted:
         console.print(f"Stopped: {len(ended)} of {len(stages)} episodes ended.")

@@ -6,12 +6,13 @@ import contextlib
 import shlex
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from a3g.config import TrainConfig
 from a3g.processes.fork_server import STOP_SIGNALS
@@ -81,12 +82,21 @@ def test_at_end(run: Run, signals: list[signal.Signals]) -> bool:
     return True
 
 
-def make_saver(run: Run, say: Callable[[str], None]) -> Saver:
+def make_saver(
+    run: Run, say: Callable[[str], None], others: Mapping[str, Tensor] | None = None, has_workers: bool = True
+) -> Saver:
+    """
+    Args:
+        run: what is saved.
+        say: called with sentences for people.
+        others: what belongs in its checkpoints beside what its processes share.
+        has_workers: whether workers here leave their own state for the checkpoints.
+    """
     shared = run.shared
     return Saver(
         run.folder,
         run.config,
-        Snapshot(shared.model.tensors(), shared.tensors_beside_model()),
+        Snapshot(shared.model.tensors(), {**shared.tensors_beside_model(), **(others or {})}),
         shared.control.barrier,
         shared.counters.progress,
         on_restored=shared.counters.note_restored,
@@ -96,4 +106,5 @@ def make_saver(run: Run, say: Callable[[str], None]) -> Saver:
         now=time.monotonic(),
         resumed_from=run.resumed_from,
         saved_at=run.saved_at,
+        has_workers=has_workers,
     )

@@ -114,7 +114,9 @@ def format_metric(metric: Metric, value: float) -> str:
     """A metric's value in few letters."""
     if metric.unit == "bytes":
         return f"{value / 1e6:,.0f} MB"
-    if metric.unit == "agent steps" or 100 <= abs(value) < 1e7:
+    if metric.unit == "bytes/s":
+        return f"{value / 1e6:,.2f} MB/s"
+    if metric.unit in ("agent steps", "machines") or 100 <= abs(value) < 1e7:
         return f"{value:,.0f}"
     if value == 0 or 1e-3 <= abs(value) < 100:
         return f"{value:.3f}"

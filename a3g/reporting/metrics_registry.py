@@ -50,6 +50,11 @@ METRICS: dict[str, Metric] = {
         Metric("policy_loss"),
         Metric("value_loss"),
         Metric("staleness", "updates"),
+        Metric("machines", "machines", curve="cluster/machines"),
+        Metric("server_staleness", "merges", curve="cluster/staleness"),
+        Metric("server_received", "bytes/s", curve="cluster/received_mb_per_second", curve_scale=1e-6, label="server gets"),
+        Metric("server_sent", "bytes/s", curve="cluster/sent_mb_per_second", curve_scale=1e-6, label="server sends"),
+        Metric("exchange_seconds", "s", curve="cluster/exchange_seconds", label="exchange"),
         Metric("resident_bytes", "bytes", curve="system/worker_resident_mb", curve_scale=1e-6, label="memory"),
         Metric("gpu_bytes", "bytes", curve="system/worker_gpu_mb", curve_scale=1e-6, label="GPU memory"),
     )

@@ -46,6 +46,7 @@ class Saver:
         now: float,
         resumed_from: Path | None = None,
         saved_at: float = 0.0,
+        has_workers: bool = True,
     ) -> None:
         """
         Args:
@@ -61,10 +62,12 @@ class Saver:
             now: a monotonic clock, in seconds, as in `poll`.
             resumed_from: checkpoint that workers may still be about to read.
             saved_at: when the newest checkpoint was written, in seconds since 1970.
+            has_workers: whether workers on this machine leave their own state for the checkpoints.
         """
         self._folder, self._config, self._snapshot, self._barrier = folder, config, snapshot, barrier
         self._progress, self._stopping, self._worker_beats, self._say = progress, stopping, worker_beats, say
         self._on_restored, self._resumed_from = on_restored, resumed_from
+        self._expects_part = has_workers and config.workers == 1
         self._snapshot_steps = self._steps()
         self._next = now + config.checkpoint_interval
         self._next_health = now + HEALTH_SECONDS
@@ -105,7 +108,7 @@ class Saver:
                     self._say("a worker did not pause for the checkpoint; it may hold a part of that worker's update")
                 self._take()
                 # A single worker's part comes first, so that whatever the newest checkpoint is, it is exact.
-                part = self._expect_part() if empty and self._config.workers == 1 else None
+                part = self._expect_part() if empty and self._expects_part else None
                 self._barrier.release()
                 self._held_since = None
                 arguments = (self._number, self._progress(), part)

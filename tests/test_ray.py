@@ -1,0 +1,186 @@
+"""Training, evaluation and exploration on real Ray nodes on this machine, with the real game; and users' mistakes."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from torch import Tensor
+
+from a3g.cluster.ray_cluster import check_versions, versions
+from a3g.errors import UserError
+from a3g.files import load_tensors
+from a3g.processes.counters import Count
+from a3g.runs.paths import checkpoints_in
+from tests.ray_nodes import ENVIRONMENT, Nodes
+from tests.running import ROOT, Run, arguments, summary_of
+
+ray = pytest.importorskip("ray")
+
+PATIENCE_SECONDS = 600.0
+HOGWILD_FLAGS = ["--workers", "1", "--cluster-updates", "2", "--checkpoint-interval", "2", "--run-name", "run"]
+
+
+@pytest.fixture
+def nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Nodes]:
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    with Nodes() as cluster:
+        yield cluster
+
+
+def run_command(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *command],
+        check=False,
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+    )
+
+
+def assert_one_sentence(ended: subprocess.CompletedProcess[str], what: str) -> None:
+    assert ended.returncode == 2, ended
+    assert re.search(what, ended.stderr), ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert len(ended.stderr.strip().splitlines()) == 1
+
+
+# -- mistakes
+
+
+@pytest.mark.parametrize("face", ["main", "gym_eval"])
+def test_without_ray_there_is_one_sentence(face: str) -> None:
+    call = {"main": "main(sys.argv[1:])", "gym_eval": "main()"}[face]
+    code = f"import sys; sys.modules['ray'] = None; import {face}; sys.exit({face}.{call})"
+    assert_one_sentence(run_command("-c", code, "--cluster", "auto"), r"needs Ray.*a3g\[cluster\]")
+
+
+def test_an_unreachable_head_is_one_sentence() -> None:
+    assert_one_sentence(run_command("main.py", "--cluster", "127.0.0.1:1"), "no Ray head answers there")
+
+
+def test_an_address_that_is_none_is_one_sentence() -> None:
+    assert_one_sentence(run_command("main.py", "--cluster", "head"), "auto or the Ray head's address")
+
+
+def test_other_versions_are_refused() -> None:
+    check_versions(versions(), "10.0.0.2")
+    with pytest.raises(UserError, match=r"10\.0\.0\.2 has a3g 0\.0\.1, this one"):
+        check_versions({**versions(), "a3g": "0.0.1"}, "10.0.0.2")
+
+
+# -- real clusters
+
+
+def newest(folder: Path) -> dict[str, Tensor]:
+    paths = checkpoints_in(folder)
+    if not paths:
+        return {}
+    try:
+        return load_tensors(paths[-1], "checkpoint")[0]
+    except UserError:  # it has just been removed
+        return {}
+
+
+def steps(folder: Path) -> list[int]:
+    """Agent steps of machines 0, 1, … in the newest checkpoint."""
+    tensors = newest(folder)
+    return tensors["server.machine_counts"][:, Count.AGENT_STEPS].tolist() if tensors else [0] * 3
+
+
+def wait_for(run: Run, what: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not what():
+        assert run.process.poll() is None, run.process.communicate()
+        assert time.monotonic() < deadline
+        run.children()
+        time.sleep(0.2)
+
+
+@pytest.mark.cluster
+@pytest.mark.timeout(3 * PATIENCE_SECONDS)
+def test_training_goes_on_when_nodes_and_servers_are_lost_and_others_join(
+    nodes: Nodes, start: Callable[[list[str]], Run], tmp_path: Path
+) -> None:
+    second = nodes.add()
+    folder = tmp_path / "logs" / "run"
+    run = start([*arguments(tmp_path), *HOGWILD_FLAGS, "--cluster", nodes.address])
+
+    # Two machines train.
+    wait_for(run, lambda: min(steps(folder)[:2]) > 0)
+    assert not nodes.listening_elsewhere()
+
+    # One is lost: the other goes on, and nothing counted before is forgotten.
+    nodes.kill(second)
+    before = steps(folder)
+    wait_for(run, lambda: steps(folder)[0] > before[0])
+    assert steps(folder)[1] >= before[1]
+
+    # Another joins under its number.
+    nodes.add()
+    lost = steps(folder)[1]
+    wait_for(run, lambda: steps(folder)[1] > lost)
+
+    # The server is lost, and comes back with what it had.
+    merged = int(newest(folder)["server.merged"])
+    nodes.kill_process("ray::ParameterShard")
+    wait_for(run, lambda: int(newest(folder).get("server.merged", Tensor([0]))) > merged)
+
+    run.process.send_signal(signal.SIGINT)
+    out, err = run.finish(128 + signal.SIGINT)
+    assert "Traceback" not in err
+    assert "was lost" in out
+    assert "restored from the driver's copy" in out
+    summary = summary_of(folder)
+    assert summary["restarts"] >= 1
+    assert summary["agent_steps"] == sum(steps(folder))
+
+    # It can be gone on with, and stops where it is asked to.
+    goal = summary["agent_steps"] + 500
+    run = start([*arguments(tmp_path), "--resume", "run", "--total-steps", str(goal)])
+    out, _ = run.finish(0)
+    assert f"total_steps {goal} reached" in out
+    assert summary_of(folder)["agent_steps"] >= goal
+
+
+@pytest.mark.cluster
+@pytest.mark.timeout(PATIENCE_SECONDS)
+@pytest.mark.parametrize("rule", ["downpour", "easgd", "diloco"])
+def test_every_rule_trains_to_its_end_with_a_server_in_parts(nodes: Nodes, tmp_path: Path, rule: str) -> None:
+    flags = ["--cluster-rule", rule, "--cluster-shards", "2", "--total-steps", "2000"]
+    ended = run_command(*arguments(tmp_path)[1:], *HOGWILD_FLAGS, "--cluster", nodes.address, *flags)
+    assert ended.returncode == 0, ended
+    assert int(newest(tmp_path / "logs" / "run")["server.merged"]) > 0
+
+
+@pytest.mark.cluster
+@pytest.mark.timeout(PATIENCE_SECONDS)
+def test_evaluation_on_a_cluster_gives_what_one_machine_gives(nodes: Nodes, tmp_path: Path) -> None:
+    results = []
+    for cluster in ([], ["--cluster", nodes.address]):
+        path = tmp_path / f"{len(cluster)}.json"
+        ended = run_command("gym_eval.py", "--num-episodes", "5", "--max-episode-length", "60", "--json", str(path), *cluster)
+        assert ended.returncode == 0, ended
+        results.append(json.loads(path.read_text())["episodes"])
+    assert results[0] == results[1]
+    assert len(results[0]) == 5
+
+
+@pytest.mark.cluster
+@pytest.mark.timeout(PATIENCE_SECONDS)
+def test_exploration_on_a_cluster_finds_ways(nodes: Nodes, tmp_path: Path) -> None:
+    flags = ["--stages", "1-1", "--per-stage", "2", "--shortening-steps", "2000", "--demos-dir", str(tmp_path)]
+    ended = run_command("main.py", "explore", "--cluster", nodes.address, *flags)
+    assert ended.returncode == 0, ended
+    assert any(tmp_path.iterdir())
