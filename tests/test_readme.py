@@ -25,9 +25,12 @@ README = ROOT / "README.md"
 LONGEST_README = 120
 PAGES = sorted({README, *(ROOT / "docs").rglob("*.md"), *ROOT.glob("[!.]*/README.md"), *ROOT.glob("C*.md")})
 
-# Flags of other programs (docker, pip, tensorboard, mkdocs, cmake, sbatch) that the pages mention.
+# Flags of other programs (docker, pip, tensorboard, mkdocs, cmake, sbatch, ray) that the pages mention.
 FOREIGN_FLAGS = {"--help", "--version", "--no-", "--shm-size", "--strict", "--logdir", "--requirement", "--init", "--gpus"}
-FOREIGN_FLAGS |= {"--array", "--batch", "--export", "--signal"}
+FOREIGN_FLAGS |= {"--array", "--batch", "--export", "--signal", "--nodes"}
+FOREIGN_FLAGS |= {"--num-cpus", "--head", "--node-ip-address", "--include-dashboard", "--port", "--min-worker-port", "--max-worker-port"}
+FOREIGN_FLAGS |= {f"--{each}-port" for each in ("node-manager", "object-manager", "runtime-env-agent", "metrics-export")}
+FOREIGN_FLAGS |= {"--dashboard-agent-grpc-port"}
 COMMANDS = {"main.py": TrainConfig, "main.py explore": ExploreConfig, "gym_eval.py": EvalConfig}
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _FLAG = re.compile(r"(?<![\w-])--?[a-z][a-z0-9-]*")
