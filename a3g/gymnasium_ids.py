@@ -8,8 +8,6 @@ from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
-from a3g.game.stages import STAGES, env_id_of
-
 NAMESPACE = "a3g"
 _REGISTRY_MODULE = "gymnasium.envs.registration"
 
@@ -17,6 +15,8 @@ _REGISTRY_MODULE = "gymnasium.envs.registration"
 def register_environments() -> None:
     """Enter all environments into Gymnasium's registry. Imports Gymnasium, but neither PyTorch nor an engine."""
     import gymnasium
+
+    from a3g.game.stages import STAGES, env_id_of  # only now: a command has to meet Ctrl-C before it imports anything of size
 
     for stage in (None, *STAGES):
         env_id = env_id_of(stage)

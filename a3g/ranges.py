@@ -153,6 +153,9 @@ def check_run_name(name: str) -> None:
     require(len(os.fsencode(name)) <= LONGEST_NAME, "run_name", name, f"a folder name of at most {LONGEST_NAME} bytes")
 
 
+_LONGEST_SHOWN = 200
+
+
 def require(condition: bool, name: str, value: Any, expected: str) -> None:
     """
     Args:
@@ -163,7 +166,10 @@ def require(condition: bool, name: str, value: Any, expected: str) -> None:
         UserError: unless `condition` holds.
     """
     if not condition:
-        raise UserError(f"--{name.replace('_', '-')} must be {expected}, not {value}.")
+        shown = f"{value}"
+        if len(shown) > _LONGEST_SHOWN:
+            shown = f"{shown[:_LONGEST_SHOWN]}…"
+        raise UserError(f"--{name.replace('_', '-')} must be {expected}, not {shown}.")
 
 
 def _at_least(low: float) -> str:

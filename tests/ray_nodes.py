@@ -1,8 +1,9 @@
-"""A Ray cluster on this machine: each node has a raylet of its own, and everything listens on loopback only."""
+"""A Ray cluster on this machine: each node has a raylet of its own."""
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import shutil
 import socket
@@ -13,26 +14,29 @@ from pathlib import Path
 
 import psutil
 
-# Without this Ray takes 127.0.0.1 for the machine's address in the network.
 ENVIRONMENT = {
     **os.environ,
-    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_AUTH_MODE": "disabled",
     "RAY_worker_niceness": "0",
 }
+# With this Ray does not take 127.0.0.1 for the machine's address in the network, and lets no second node join.
+LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 START_SECONDS = 240.0
 
 
 class Nodes:
     """Use as a context manager: afterwards nothing is left running."""
 
-    def __init__(self, cpus: int = 1) -> None:
+    def __init__(self, cpus: int = 1, loopback: bool = False) -> None:
         """
         Args:
             cpus: processors that each node has for us.
+            loopback: whether the head listens on loopback only, which leaves it alone in its cluster.
         """
         self._cpus = cpus
+        self._ip = "127.0.0.1" if loopback else _own_address()
+        self._environment = {**ENVIRONMENT, **(LOOPBACK if loopback else {})}
         self._ray = Path(sys.executable).parent / "ray"
         # Sockets lie in here, and a socket's path must be short.
         self._folder = tempfile.mkdtemp(prefix="ray", dir="/tmp")
@@ -41,7 +45,7 @@ class Nodes:
 
     @property
     def address(self) -> str:
-        return f"127.0.0.1:{self.port}"
+        return f"{self._ip}:{self.port}"
 
     def __enter__(self) -> Nodes:
         self.add("--head", "--port", str(self.port), "--include-dashboard=false", "--temp-dir", self._folder)
@@ -55,19 +59,19 @@ class Nodes:
     def add(self, *options: str) -> int:
         """Start a node; returns its number."""
         options = options or ("--address", self.address)
-        command = [str(self._ray), "start", *options, "--node-ip-address", "127.0.0.1", "--num-cpus", str(self._cpus)]
+        command = [str(self._ray), "start", *options, "--node-ip-address", self._ip, "--num-cpus", str(self._cpus)]
         command += ["--object-store-memory", "100000000", "--disable-usage-stats", "--include-log-monitor=false"]
         before = set(psutil.process_iter())
         started = subprocess.run(
             command,
             check=False,
-            env=ENVIRONMENT,
+            env=self._environment,
             capture_output=True,
             text=True,
             timeout=START_SECONDS,
             cwd=Path(__file__).parent.parent,
         )
-        # They have no parent by now, but all have the session's folder in their command line.
+        # They have no parent by now, but all have the session's folder or the head's address in their command line.
         new = {process for process in set(psutil.process_iter()) - before if self._is_ours(process)}
         self.nodes.append(new)
         assert started.returncode == 0, started.stderr
@@ -110,7 +114,8 @@ class Nodes:
 
     def _is_ours(self, process: psutil.Process) -> bool:
         try:
-            return self._folder in " ".join(process.cmdline())
+            command = " ".join(process.cmdline())
+            return self._folder in command or f"--address={self.address}" in command
         except psutil.Error:
             return False
 
@@ -127,3 +132,10 @@ def _free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def _own_address() -> str:
+    """This machine's IPv4 address in its network; loopback if it has none."""
+    addresses = itertools.chain.from_iterable(psutil.net_if_addrs().values())
+    found = [each.address for each in addresses if each.family is socket.AF_INET]
+    return next((address for address in found if not address.startswith("127.")), "127.0.0.1")

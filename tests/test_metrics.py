@@ -55,6 +55,11 @@ def test_curves_keep_their_names_and_units() -> None:
         "entropy": "learn/entropy",
         "gradient_norm": "learn/gradient_norm",
         "staleness": "learn/staleness",
+        "machines": "cluster/machines",
+        "server_staleness": "cluster/staleness",
+        "server_received": "cluster/received_mb_per_second",
+        "server_sent": "cluster/sent_mb_per_second",
+        "exchange_seconds": "cluster/exchange_seconds",
         "resident_bytes": "system/worker_resident_mb",
         "gpu_bytes": "system/worker_gpu_mb",
     }

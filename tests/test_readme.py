@@ -28,7 +28,15 @@ PAGES = sorted({README, *(ROOT / "docs").rglob("*.md"), *ROOT.glob("[!.]*/README
 # Flags of other programs (docker, pip, tensorboard, mkdocs, cmake, sbatch, ray) that the pages mention.
 FOREIGN_FLAGS = {"--help", "--version", "--no-", "--shm-size", "--strict", "--logdir", "--requirement", "--init", "--gpus"}
 FOREIGN_FLAGS |= {"--array", "--batch", "--export", "--signal", "--nodes"}
-FOREIGN_FLAGS |= {"--num-cpus", "--head", "--node-ip-address", "--include-dashboard", "--port", "--min-worker-port", "--max-worker-port"}
+FOREIGN_FLAGS |= {
+    "--num-cpus",
+    "--head",
+    "--node-ip-address",
+    "--include-dashboard",
+    "--port",
+    "--min-worker-port",
+    "--max-worker-port",
+}
 FOREIGN_FLAGS |= {f"--{each}-port" for each in ("node-manager", "object-manager", "runtime-env-agent", "metrics-export")}
 FOREIGN_FLAGS |= {"--dashboard-agent-grpc-port"}
 COMMANDS = {"main.py": TrainConfig, "main.py explore": ExploreConfig, "gym_eval.py": EvalConfig}

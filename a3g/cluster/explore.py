@@ -72,10 +72,11 @@ class RemoteProcess:
             pass  # the exploration has ended
         except self._ray.exceptions.RayError:
             self.exitcode = os.EX_UNAVAILABLE  # its machine was lost
-        self._connection.close()
+        finally:  # whatever happened: the exploration must not wait for it
+            self._connection.close()
 
 
 def run_task(task: Task, options: SearchOptions) -> Iterator[Message]:
     """One task, on whatever machine."""
     compute_on_one_core()
-    return messages_of(task, options, Verifier())
+    yield from messages_of(task, options, Verifier())  # Ray streams what a generator function gives, not an iterator
