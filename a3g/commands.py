@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,7 +27,27 @@ from a3g.processes.fork_server import start_fork_server
 from a3g.reporting.say import make_output_patient, say
 from a3g.resume_request import ResumeRequest
 
+Command = Callable[[Sequence[str], str], int]
 
+
+def _command(body: Command) -> Command:
+    """A command that says a user's mistake in one sentence, and ends quietly by Ctrl-C."""
+
+    @functools.wraps(body)
+    def command(arguments: Sequence[str], name: str) -> int:
+        make_output_patient()
+        try:
+            return body(arguments, name)
+        except UserError as error:
+            print(f"{name}: {error}", file=sys.stderr)
+            return 2
+        except KeyboardInterrupt:
+            return EXIT_INTERRUPTED
+
+    return command
+
+
+@_command
 def train_command(arguments: Sequence[str], name: str) -> int:
     """Train; returns the exit code.
 
@@ -34,27 +55,21 @@ def train_command(arguments: Sequence[str], name: str) -> int:
         arguments: options of `a3g.config.TrainConfig`.
         name: of the command, which error messages begin with.
     """
-    make_output_patient()
-    try:
-        request = parse_resume_request(arguments)
-        config = _with_settings_of_run(request, arguments) if request.resume else parse_train(arguments)
-        if not config.serial:
-            with contextlib.suppress(OSError):  # tried again when the first process is to be started
-                start_fork_server()  # it imports while this process does
-        if config.cluster:
-            from a3g.cluster.driver import train_on_cluster as train
-        else:
-            from a3g.processes.launcher import train  # only now, so that --help is quick
+    request = parse_resume_request(arguments)
+    config = _with_settings_of_run(request, arguments) if request.resume else parse_train(arguments)
+    if not config.serial:
+        with contextlib.suppress(OSError):  # tried again when the first process is to be started
+            start_fork_server()  # it imports while this process does
+    if config.cluster:
+        from a3g.cluster.driver import train_on_cluster as train
+    else:
+        from a3g.processes.launcher import train  # only now, so that --help is quick
 
-        raise_on_interrupt()
-        return train(config)
-    except UserError as error:
-        print(f"{name}: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return EXIT_INTERRUPTED
+    raise_on_interrupt()
+    return train(config)
 
 
+@_command
 def eval_command(arguments: Sequence[str], name: str) -> int:
     """Play with trained weights; returns the exit code.
 
@@ -62,23 +77,17 @@ def eval_command(arguments: Sequence[str], name: str) -> int:
         arguments: options of `a3g.eval_config.EvalConfig`.
         name: of the command, which error messages begin with.
     """
-    make_output_patient()
-    try:
-        config = parse_eval(arguments)
-        if config.cluster:
-            from a3g.cluster.evaluate import evaluate_on_cluster as evaluate
-        else:
-            from a3g.processes.play import evaluate  # only now, so that --help is quick
+    config = parse_eval(arguments)
+    if config.cluster:
+        from a3g.cluster.evaluate import evaluate_on_cluster as evaluate
+    else:
+        from a3g.processes.play import evaluate  # only now, so that --help is quick
 
-        raise_on_interrupt()
-        return evaluate(config)
-    except UserError as error:
-        print(f"{name}: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return EXIT_INTERRUPTED
+    raise_on_interrupt()
+    return evaluate(config)
 
 
+@_command
 def explore_command(arguments: Sequence[str], name: str) -> int:
     """Find demonstrations; returns the exit code.
 
@@ -86,25 +95,19 @@ def explore_command(arguments: Sequence[str], name: str) -> int:
         arguments: options of `a3g.explore_config.ExploreConfig`.
         name: of the command, which error messages begin with.
     """
-    make_output_patient()
-    try:
-        config = parse_explore(arguments, name)
-        with contextlib.suppress(OSError):  # tried again when the first process is to be started
-            start_fork_server()  # it imports while this process does
-        if config.cluster:
-            from a3g.cluster.explore import explore_on_cluster as explore
-        else:
-            from a3g.processes.exploration import explore  # only now, so that --help is quick
+    config = parse_explore(arguments, name)
+    with contextlib.suppress(OSError):  # tried again when the first process is to be started
+        start_fork_server()  # it imports while this process does
+    if config.cluster:
+        from a3g.cluster.explore import explore_on_cluster as explore
+    else:
+        from a3g.processes.exploration import explore  # only now, so that --help is quick
 
-        raise_on_interrupt()
-        return explore(config)
-    except UserError as error:
-        print(f"{name}: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return EXIT_INTERRUPTED
+    raise_on_interrupt()
+    return explore(config)
 
 
+@_command
 def sweep_command(arguments: Sequence[str], name: str) -> int:
     """Train combinations of stages, seeds and settings as jobs; returns the exit code.
 
@@ -112,26 +115,20 @@ def sweep_command(arguments: Sequence[str], name: str) -> int:
         arguments: options of `a3g.cluster.sweep_config.SweepConfig`, and those of every training.
         name: of the command, which error messages begin with.
     """
-    make_output_patient()
-    try:
-        from a3g.cluster.sweep_config import make_tasks, parse_sweep  # only now: the other commands do without it
+    from a3g.cluster.sweep_config import make_tasks, parse_sweep  # only now: the other commands do without it
 
-        config, common = parse_sweep(arguments)
-        tasks = make_tasks(config, common)
-        if config.watch is None and config.collect is None:
-            for task in tasks:  # a mistake is said now, not by each of a hundred jobs
-                parse_train([*task.arguments, "--run-name", task.name])
-        from a3g.cluster.sweep_run import run_sweep
+    config, common = parse_sweep(arguments)
+    tasks = make_tasks(config, common)
+    if config.watch is None and config.collect is None:
+        for task in tasks:  # a mistake is said now, not by each of a hundred jobs
+            parse_train([*task.arguments, "--run-name", task.name])
+    from a3g.cluster.sweep_run import run_sweep
 
-        raise_on_interrupt()
-        return run_sweep(config, tasks)
-    except UserError as error:
-        print(f"{name}: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return EXIT_INTERRUPTED
+    raise_on_interrupt()
+    return run_sweep(config, tasks)
 
 
+@_command
 def watch_command(arguments: Sequence[str], name: str) -> int:
     """Show a run that is over; returns the exit code.
 
@@ -139,20 +136,14 @@ def watch_command(arguments: Sequence[str], name: str) -> int:
         arguments: options of `a3g.watch_config.WatchConfig`.
         name: of the command, which error messages begin with.
     """
-    make_output_patient()
-    try:
-        config = parse_watch(arguments, name)
-        from a3g.processes.watch_server import serve_finished_run  # only now, so that --help is quick
+    config = parse_watch(arguments, name)
+    from a3g.processes.watch_server import serve_finished_run  # only now, so that --help is quick
 
-        raise_on_interrupt()
-        return serve_finished_run(config.folder, config.host, config.port)
-    except UserError as error:
-        print(f"{name}: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return EXIT_INTERRUPTED
+    raise_on_interrupt()
+    return serve_finished_run(config.folder, config.host, config.port)
 
 
+@_command
 def compare_command(arguments: Sequence[str], name: str) -> int:
     """Draw several runs in one picture; returns the exit code.
 
@@ -160,20 +151,14 @@ def compare_command(arguments: Sequence[str], name: str) -> int:
         arguments: options of `a3g.compare_config.CompareConfig`.
         name: of the command, which error messages begin with.
     """
-    make_output_patient()
-    try:
-        config = parse_compare(arguments, name)
-        from a3g.reporting.compare import compare  # only now, so that --help is quick
+    config = parse_compare(arguments, name)
+    from a3g.reporting.compare import compare  # only now, so that --help is quick
 
-        raise_on_interrupt()
-        return compare(config)
-    except UserError as error:
-        print(f"{name}: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return EXIT_INTERRUPTED
+    raise_on_interrupt()
+    return compare(config)
 
 
+@_command
 def demo_command(arguments: Sequence[str], name: str) -> int:
     """Film all stages and draw the scorecard; returns the exit code.
 
@@ -181,18 +166,11 @@ def demo_command(arguments: Sequence[str], name: str) -> int:
         arguments: options of `a3g.demo_config.DemoConfig`.
         name: of the command, which error messages begin with.
     """
-    make_output_patient()
-    try:
-        config = parse_demo(arguments, name)
-        from a3g.processes.demo import demo  # only now, so that --help is quick
+    config = parse_demo(arguments, name)
+    from a3g.processes.demo import demo  # only now, so that --help is quick
 
-        raise_on_interrupt()
-        return demo(config)
-    except UserError as error:
-        print(f"{name}: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return EXIT_INTERRUPTED
+    raise_on_interrupt()
+    return demo(config)
 
 
 def _with_settings_of_run(request: ResumeRequest, arguments: Sequence[str]) -> TrainConfig:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from a3g.cluster.ledger import MAX_MACHINES, Ledger
 from a3g.cluster.machine import Machine
-from a3g.cluster.ray_cluster import Node, alive_nodes, check_nodes, connected, load_ray, on_node, versions
+from a3g.cluster.ray_cluster import Node, alive_nodes, connected, load_ray, nodes_for_us, on_node, versions
 from a3g.cluster.reports import Coordinator, Directions
 from a3g.cluster.rules import make_rule
 from a3g.cluster.server_mirror import ServerMirror
@@ -42,12 +42,7 @@ def train_on_cluster(config: TrainConfig) -> int:
     setproctitle.setproctitle("a3g launch")
     compute_on_one_core()
     with connected(config.cluster):
-        nodes = alive_nodes()
-        if not nodes:
-            raise UserError(
-                f"--cluster {config.cluster}: no machine of this cluster has a processor to give (see `ray status`)."
-            )
-        check_nodes(nodes)
+        nodes = nodes_for_us(config.cluster)
         run = prepare_run(config)
         try:
             processors = sum(min(node.cpus, config.workers) for node in nodes)

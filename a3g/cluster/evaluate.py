@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from a3g.algorithms import algorithm_class
-from a3g.cluster.ray_cluster import alive_nodes, check_nodes, connected, load_ray
+from a3g.cluster.ray_cluster import connected, load_ray, nodes_for_us
 from a3g.errors import UserError
 from a3g.eval_config import EvalConfig
 from a3g.game.options import GameOptions
@@ -31,12 +31,7 @@ def evaluate_on_cluster(config: EvalConfig) -> int:
     if config.gpu_id >= 0:
         raise UserError(f"--cluster plays on processors: leave --gpu-id {config.gpu_id} out.")
     with connected(config.cluster):
-        nodes = alive_nodes()
-        if not nodes:
-            raise UserError(
-                f"--cluster {config.cluster}: no machine of this cluster has a processor to give (see `ray status`)."
-            )
-        check_nodes(nodes)
+        nodes = nodes_for_us(config.cluster)
         return evaluate(config, _ClusterPlayer(config, sum(node.cpus for node in nodes)).play)
 
 

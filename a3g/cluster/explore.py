@@ -11,8 +11,7 @@ from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from typing import Any
 
-from a3g.cluster.ray_cluster import alive_nodes, check_nodes, connected, load_ray
-from a3g.errors import UserError
+from a3g.cluster.ray_cluster import connected, load_ray, nodes_for_us
 from a3g.exploration.search import SearchOptions
 from a3g.exploration.tasks import Task
 from a3g.exploration.verification import Verifier
@@ -25,12 +24,7 @@ from a3g.processes.process import compute_on_one_core
 def explore_on_cluster(config: ExploreConfig) -> int:
     """As `a3g.processes.exploration.explore`, with as many tasks at a time as the cluster has processors."""
     with connected(config.cluster):
-        nodes = alive_nodes()
-        if not nodes:
-            raise UserError(
-                f"--cluster {config.cluster}: no machine of this cluster has a processor to give (see `ray status`)."
-            )
-        check_nodes(nodes)
+        nodes = nodes_for_us(config.cluster)
         return explore(replace(config, workers=sum(node.cpus for node in nodes)), RemoteProcess.start)
 
 

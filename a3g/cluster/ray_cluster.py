@@ -132,6 +132,22 @@ def check_versions(theirs: dict[str, str], where: str) -> None:
             )
 
 
+def nodes_for_us(cluster: str) -> list[Node]:
+    """The machines of the cluster that is connected to, at least one, all with this program in this version.
+
+    Args:
+        cluster: the option that named it.
+
+    Raises:
+        UserError: if there is none, or one has another version.
+    """
+    nodes = alive_nodes()
+    if not nodes:
+        raise UserError(f"--cluster {cluster}: no machine of this cluster has a processor to give (see `ray status`).")
+    check_nodes(nodes)
+    return nodes
+
+
 def check_nodes(nodes: list[Node]) -> None:
     """See that every machine runs this program in this version.
 
