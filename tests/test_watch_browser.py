@@ -137,5 +137,5 @@ def test_curves_grow_and_the_scorecard_shows(browser: BrowserContext, tmp_path: 
         tab.page.click("text=Scorecard")
         tab.wait("document.querySelector('#score-grid .rate.full')?.textContent === '100%'")
         tab.page.click("text=Films")
-        assert tab.page.locator("#film-list button").count() == 1
+        tab.wait("document.querySelectorAll('#film-list button').length === 1")
         tab.close()
