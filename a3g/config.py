@@ -14,7 +14,7 @@ from a3g.cores import usable_cores
 from a3g.errors import UserError
 from a3g.game.options import REWARD_NAMES, GameOptions, reward_name
 from a3g.game.stages import STAGES, WHOLE_GAME, Stage, parse_env_id
-from a3g.network_spec import NetworkSpec
+from a3g.network_spec import MAP_ENCODERS, NetworkSpec
 from a3g.option_types import ActionSet, EmulatorName, Network, short
 from a3g.ranges import check_ranges, check_run_name, require
 
@@ -233,10 +233,10 @@ class TrainConfig:
             raise UserError("--no-fc needs the LSTM: leave --no-lstm out.")
         if self.train_stages and parse_env_id(self.env) is not None:
             raise UserError(f"--train-stages trains all 32 stages: it needs --env {WHOLE_GAME}, not {self.env}.")
-        if self.network == "map" and self.observation != "map":
-            raise UserError(f"--network map learns from maps: it needs --observation map, not {self.observation}.")
-        fits = self.network == "map" or self.observation != "map"
-        require(fits, "network", self.network, "map with --observation map")
+        if self.network in MAP_ENCODERS and self.observation != "map":
+            raise UserError(f"--network {self.network} learns from maps: it needs --observation map, not {self.observation}.")
+        fits = self.network in MAP_ENCODERS or self.observation != "map"
+        require(fits, "network", self.network, "map or map-stages with --observation map")
         if self.amsgrad and self.optimizer != "Adam":
             raise UserError(f"--amsgrad is a variant of Adam: it needs --optimizer Adam, not {self.optimizer}.")
         if self.serial and self.watch is not None:

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+MAP_STAGES, MAP_PAGES, MAP_AREA_TYPES = 32, 24, 4
+"""The last numbers of an observation that is a map (`a3g.game.map_observation`): of each group the one that holds is 1."""
+MAP_ENCODERS = ("map", "map-stages")
+"""Encoders that read maps."""
+
 
 @dataclass(frozen=True)
 class NetworkSpec:

@@ -9,7 +9,7 @@ import tyro
 from a3g.game.options import EMULATOR_NAMES
 
 ActionSet = Literal["a3g", "right", "simple", "complex", "walk-jump"]
-Network = Literal["impala", "nature", "nips", "conv4", "map"]
+Network = Literal["impala", "nature", "nips", "conv4", "map", "map-stages"]
 if TYPE_CHECKING:
     EmulatorName = str
 else:  # the choices are those of the table of engines

@@ -268,7 +268,7 @@ BAD_TRAIN_VALUES = [
     ("--preset a3c --amsgrad", "--amsgrad is a variant of Adam: it needs --optimizer Adam, not RMSprop"),
     ("--preset ddqn --lstm", "A DQN has no LSTM here: add --no-lstm"),
     ("--preset ddqn --network map", "--network map learns from maps: it needs --observation map, not pictures"),
-    ("--preset ddqn --observation map", "--network must be map with --observation map, not nature"),
+    ("--preset ddqn --observation map", "--network must be map or map-stages with --observation map, not nature"),
     ("--no-fc --no-lstm", "--no-fc needs the LSTM: leave --no-lstm out"),
     ("--lanes 0", "--lanes must be at least 1"),
     ("--num-steps 0", "--num-steps must be at least 1"),

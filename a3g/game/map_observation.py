@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from a3g.game import memory
 from a3g.game.options import MAP_SHAPE
+from a3g.network_spec import MAP_AREA_TYPES, MAP_PAGES, MAP_STAGES
 
 ROWS_ABOVE, ROWS_BELOW, COLUMNS_BEHIND, COLUMNS_AHEAD = 8, 6, 4, 10
 """Tiles of 16 pixels around the one that Mario's feet are in."""
@@ -24,12 +25,11 @@ _NEAREST = 4
 """Objects whose places and speeds are told to the pixel."""
 _PER_OBJECT = 10
 _MARIO = 30
-_STAGES, _PAGES, _AREAS = 32, 24, 4
 _PLANE_SIZE = _ROWS * _COLUMNS
 _OBJECTS_AT = _PLANES * _PLANE_SIZE
 _MARIO_AT = _OBJECTS_AT + _NEAREST * _PER_OBJECT
 _PLACE_AT = _MARIO_AT + _MARIO
-assert MAP_SHAPE == (1, 1, _PLACE_AT + _STAGES + _PAGES + _AREAS)
+assert MAP_SHAPE == (1, 1, _PLACE_AT + MAP_STAGES + MAP_PAGES + MAP_AREA_TYPES)
 MAP_ONE = 128
 """The byte that stands for one; numbers with a sign are around it."""
 
@@ -79,9 +79,9 @@ def write_maps(ram: NDArray[np.uint8], maps: NDArray[np.uint8]) -> None:
     _draw_mario(wide, x, y, flat[:, _MARIO_AT:_PLACE_AT])
     every = np.arange(lanes)
     place = flat[:, _PLACE_AT:]
-    place[every, np.clip(wide[:, memory.WORLD] * 4 + wide[:, memory.STAGE], 0, _STAGES - 1)] = MAP_ONE
-    place[every, _STAGES + np.clip(x >> 8, 0, _PAGES - 1)] = MAP_ONE
-    place[every, _STAGES + _PAGES + (wide[:, memory.AREA_TYPE] & 3)] = MAP_ONE
+    place[every, np.clip(wide[:, memory.WORLD] * 4 + wide[:, memory.STAGE], 0, MAP_STAGES - 1)] = MAP_ONE
+    place[every, MAP_STAGES + np.clip(x >> 8, 0, MAP_PAGES - 1)] = MAP_ONE
+    place[every, MAP_STAGES + MAP_PAGES + (wide[:, memory.AREA_TYPE] & 3)] = MAP_ONE
 
 
 def _tiles(ram: NDArray[np.uint8], column: NDArray[np.int32], row: NDArray[np.int32]) -> NDArray[np.uint8]:

@@ -7,6 +7,7 @@ import math
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from a3g.networks.map_of_stages import MAP_FEATURES, MapOfStages
 from a3g.networks.pooling import max_pool
 
 
@@ -67,9 +68,16 @@ def _conv4(shape: Shape) -> nn.Sequential:
 
 def _map(shape: Shape) -> nn.Sequential:
     """For `a3g.game.map_observation`: a layer more than the fully connected one that follows."""
-    return nn.Sequential(nn.Flatten(), nn.Linear(math.prod(shape), 384))
+    return nn.Sequential(nn.Flatten(), nn.Linear(math.prod(shape), MAP_FEATURES))
 
 
 # No encoder ends with its ReLU: the network applies that after flattening. Where the memory layout changes, the backward
 # pass of a ReLU took several times as long.
-ENCODERS = {"impala": _impala, "nature": _nature, "nips": _nips, "conv4": _conv4, "map": _map}
+ENCODERS = {
+    "impala": _impala,
+    "nature": _nature,
+    "nips": _nips,
+    "conv4": _conv4,
+    "map": _map,
+    "map-stages": MapOfStages,
+}
