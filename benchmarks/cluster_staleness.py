@@ -4,8 +4,9 @@
 
 Every simulated machine is a real worker on the real game with a shared model of its own; the server and both halves of the
 exchange are those of `--cluster`. Machines take turns, a rollout each, so that nothing depends on this machine's speed: a delay
-is counted in rollouts that a machine plays between sending a difference and getting the reply. All runs learn stage 1-1 for
-the same number of agent steps, summed over their machines.
+is counted in rollouts that a machine plays between sending a difference and getting the reply. All machines are equally fast,
+so that each merges once between two of another's: what a delay changes is how old a difference is. All runs learn stage 1-1
+for the same number of agent steps, summed over their machines.
 """
 
 from __future__ import annotations
@@ -95,6 +96,9 @@ class Machine:
         elastic = make_rule(simulation.rule, 0, 1.0, 1.0).is_elastic
         self.exchanger = Exchanger(weights, [slice(0, len(weights))], elastic, self.send)
         self.staleness: list[float] = []
+        self.ages: list[int] = []
+        """Of each difference when it was merged: agent steps, of all machines, since the parameters that it began with."""
+        self.began_at = 0
 
     def run(self) -> None:
         turns, options = self.simulation.turns, self.simulation.options
@@ -133,6 +137,9 @@ class Machine:
         delay = 0 if self.is_joining else self.simulation.delay
         for _ in range(delay // 2):
             self.play_rollout()
+        if not self.is_joining:
+            self.ages.append(self.simulation.agent_steps - self.began_at)
+        self.began_at = self.simulation.agent_steps
         replies = [self.simulation.shard.exchange(str(self.number), messages[0][0], updates, messages[0][1])]
         for _ in range(delay - delay // 2):
             self.play_rollout()
@@ -161,8 +168,10 @@ class Simulation:
         for thread in threads:
             thread.join()
         last = [progress for steps, progress in self.curve if steps > 0.75 * self.options.total_steps]
-        ages = [age for machine in self.machines for age in machine.staleness]
-        return {"progress": statistics.mean(last or [0.0]), "staleness": statistics.mean(ages or [0.0])}
+        merges = [number for machine in self.machines for number in machine.staleness]
+        ages = [age for machine in self.machines for age in machine.ages]
+        means = {name: statistics.mean(values or [0.0]) for name, values in (("staleness", merges), ("age", ages))}
+        return {"progress": statistics.mean(last or [0.0]), **means}
 
     def note(self) -> None:
         """A point of the curve every hundredth of the run: how far episodes come, over the machines that have ended any."""
@@ -203,7 +212,7 @@ def main() -> None:
                 figures.append({"rule": rule, "machines": machines, "delay": delay, **means, "runs": runs})
                 print(
                     f"{rule}, {machines} machines, delay {delay} rollouts: x {means['progress']:,.0f} in the last quarter, "
-                    f"{means['staleness']:.1f} merges of others in between",
+                    f"differences {means['age']:,.0f} agent steps old, {means['staleness']:.1f} merges of others in between",
                     flush=True,
                 )
     if options.json is not None:

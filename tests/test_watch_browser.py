@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import importlib.util
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from a3g.processes.watch_runs import FinishedRun
+from tests.test_films import killed_film
 from tests.test_watch import make_run
 from tests.watching import PATIENCE_SECONDS, Page, PlayedPage, closing, wait_for
 
@@ -138,4 +140,21 @@ def test_curves_grow_and_the_scorecard_shows(browser: BrowserContext, tmp_path: 
         tab.wait("document.querySelector('#score-grid .rate.full')?.textContent === '100%'")
         tab.page.click("text=Films")
         tab.wait("document.querySelectorAll('#film-list button').length === 1")
+        tab.close()
+
+
+def test_a_film_is_played_and_sought_in(browser: BrowserContext, tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "one")
+    (folder / "videos" / "best 1-1.mp4").unlink()
+    killed_film(folder / "videos" / "killed 1-1.mp4", signal.SIGKILL)
+    with closing(Page(FinishedRun(folder))) as page:
+        tab = Tab(browser, f"{page.url}/#films")
+        tab.wait("document.querySelectorAll('#film-list button').length === 1")
+        tab.page.click("#film-list button")
+        tab.wait("document.querySelector('#film').ended")
+        end = tab.page.evaluate("document.querySelector('#film').currentTime")
+        for place in (0.5, end - 0.5):
+            tab.page.evaluate(f"document.querySelector('#film').currentTime = {place}")
+            tab.wait("!document.querySelector('#film').seeking")
+            assert abs(tab.page.evaluate("document.querySelector('#film').currentTime") - place) < 0.1
         tab.close()
