@@ -115,6 +115,8 @@ class TrainConfig:
     while training."""
     initialisation: Literal["a3g", "torch"] = "a3g"
     """Weights to begin with: drawn as in the original A3G, or as PyTorch does for each layer."""
+    stage_layers_only: bool = False
+    """With --network map-stages: learn in the stages' own layers alone; stages left out by --stages stay as they are."""
 
     # -- learning
     algorithm: Annotated[str, short("--loss")] = "a3c"
@@ -237,6 +239,8 @@ class TrainConfig:
             raise UserError(f"--network {self.network} learns from maps: it needs --observation map, not {self.observation}.")
         fits = self.network in MAP_ENCODERS or self.observation != "map"
         require(fits, "network", self.network, "map or map-stages with --observation map")
+        if self.stage_layers_only and self.network != "map-stages":
+            raise UserError(f"--stage-layers-only needs --network map-stages, not {self.network}: others have no such layers.")
         if self.amsgrad and self.optimizer != "Adam":
             raise UserError(f"--amsgrad is a variant of Adam: it needs --optimizer Adam, not {self.optimizer}.")
         if self.serial and self.watch is not None:

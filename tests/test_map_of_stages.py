@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from a3g.command_line import parse_train
+from a3g.errors import UserError
 from a3g.game.map_observation import MAP_ONE
 from a3g.game.options import MAP_SHAPE, GameOptions
 from a3g.game.stages import WHOLE_GAME
 from a3g.network_spec import MAP_AREA_TYPES, MAP_PAGES, MAP_STAGES, NetworkSpec
 from a3g.networks.actor_critic import ActorCritic
 from a3g.networks.flat_parameters import FlatParameters
-from a3g.networks.map_of_stages import StageLinear, divided_by_stages
+from a3g.networks.map_of_stages import StageLinear, divided_by_stages, take_stage
+from a3g.processes.launcher import train
 from a3g.processes.prepare import prepare_run
+from a3g.runs.checkpoint import find_checkpoint
+from a3g.runs.playable import load_checkpoint_weights
 from a3g.runs.weights import save_weights, weights_path
 
 SHARED = NetworkSpec("map", MAP_SHAPE, hidden_size=256, lstm=False)
@@ -89,3 +94,23 @@ def test_a_run_begins_with_the_weights_of_a_shared_network(tmp_path: Path) -> No
         run.close()
     for stage in (0, 31):
         assert torch.equal(model.encoder.of_stage.weight[stage], shared.fc.weight)  # type: ignore[union-attr, index]
+
+
+def test_learning_in_the_stages_layers_alone_leaves_other_stages_as_they_are(tmp_path: Path) -> None:
+    flags = "--preset expert --stages 5-4 --stage-layers-only --serial --lanes 8 --num-steps 8 --total-steps 128 --starts stage"
+    config = parse_train([*flags.split(), "--run-name", "one", "--log-dir", str(tmp_path), "--save-model-dir", str(tmp_path)])
+    torch.manual_seed(config.seed)
+    before = ActorCritic(DIVIDED).state_dict()
+    assert train(config) == 0
+    after = load_checkpoint_weights(find_checkpoint("one", tmp_path, print)).tensors
+    stage = 4 * 4 + 3
+    assert not torch.equal(after["encoder.of_stage.weight"][stage], before["encoder.of_stage.weight"][stage])
+    taken = dict(before)
+    take_stage(taken, after, stage)
+    for name, tensor in taken.items():
+        assert torch.equal(tensor, after[name]), name
+
+
+def test_only_that_network_has_stages_layers() -> None:
+    with pytest.raises(UserError, match="--stage-layers-only needs --network map-stages, not nature"):
+        parse_train(["--stage-layers-only", "--network", "nature"])

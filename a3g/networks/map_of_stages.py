@@ -18,6 +18,8 @@ from a3g.network_spec import MAP_AREA_TYPES, MAP_PAGES, MAP_STAGES
 MAP_FEATURES = 384
 """Of the first layer of all networks that read maps."""
 _STAGE_FEATURES = 256
+_OF_STAGES = "encoder.of_stage.", "encoder.place."
+"""Parameters whose first dimension is the stages, or the stages' pages."""
 
 
 class StageLinear(nn.Module):
@@ -76,6 +78,25 @@ class MapOfStages(nn.Module):
         stage, page = place[:, :MAP_STAGES].argmax(1), place[:, MAP_STAGES : MAP_STAGES + MAP_PAGES].argmax(1)
         features: Tensor = self.of_stage(F.relu(self.shared(x) + self.place(stage * MAP_PAGES + page)), stage)
         return features
+
+
+def train_stage_layers_only(model: nn.Module) -> None:
+    """Leave gradients to what belongs to single stages, in a network with the encoder "map-stages"; all else stays as it is."""
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name.startswith(_OF_STAGES))
+
+
+def take_stage(tensors: dict[str, Tensor], others: Mapping[str, Tensor], stage: int) -> None:
+    """Replace what belongs to one stage by that of another network with the encoder "map-stages".
+
+    Args:
+        tensors: its state_dict; changed in place.
+        others: the other network's, which agrees in all that stages share.
+        stage: 0 for 1-1 to 31 for 8-4.
+    """
+    for name, tensor in tensors.items():
+        if name.startswith(_OF_STAGES):
+            tensor.view(MAP_STAGES, -1)[stage] = others[name].view(MAP_STAGES, -1)[stage]
 
 
 def divided_by_stages(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
