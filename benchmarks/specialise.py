@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import statistics
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -19,16 +20,21 @@ from pathlib import Path
 import tyro
 from torch import Tensor
 
+from a3g.config import TrainConfig
 from a3g.cores import usable_cores
 from a3g.errors import UserError
+from a3g.game.options import GameOptions
+from a3g.game.rules import Outcome
 from a3g.game.stages import STAGES, WHOLE_GAME
 from a3g.networks.map_of_stages import divided_by_stages, take_stage
 from a3g.runs.checkpoint import find_checkpoint
 from a3g.runs.playable import load_checkpoint_weights
+from a3g.runs.scores import GameSettings, Score, StageScore
 from a3g.runs.weights import Weights, load_weights, save_weights, weights_path
 
 ROOT = Path(__file__).resolve().parent.parent
 _NAMES = tuple(map(str, STAGES))
+STICKY_ACTIONS = 0.1
 
 
 @dataclass(frozen=True)
@@ -43,7 +49,7 @@ class Options:
     minutes: float = 2.0
     """Of each stage's run."""
     episodes: int = 20
-    """That old and new weights play per stage, with 10% sticky actions."""
+    """That old and new weights play per stage, with sticky actions."""
     arguments: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """One more argument for main.py; can be given several times."""
 
@@ -71,21 +77,27 @@ def merged(base: dict[str, Tensor], options: Options, stages: tuple[str, ...]) -
     return tensors
 
 
-def save(path: Path, begun: Weights, tensors: dict[str, Tensor]) -> None:
+def save(path: Path, begun: Weights, tensors: dict[str, Tensor], agent_steps: int, score: Score | None = None) -> None:
     spec = dataclasses.replace(begun.network, encoder="map-stages")
     model = dataclasses.replace(begun, network=spec, tensors=tensors).build()
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_weights(path, model, begun.env_id, begun.game, begun.agent_steps, None, begun.algorithm)
+    save_weights(path, model, begun.env_id, begun.game, agent_steps, score, begun.algorithm)
 
 
-def clear_rates(weights: Path, options: Options) -> dict[str, float]:
-    """Of each stage."""
+def play(weights: Path, options: Options, game: GameOptions, seed: int) -> dict[str, StageScore]:
+    """Of each stage, how well it was played with sticky actions."""
     table = weights.with_suffix(".json")
-    command = [sys.executable, "gym_eval.py", "--weights", str(weights), "--sticky-actions", "0.1", "--json", str(table)]
+    command = [sys.executable, "gym_eval.py", "--weights", str(weights), "--json", str(table), "--seed", str(seed)]
     command += ["--num-episodes", str(options.episodes * len(STAGES))]
+    command += ["--sticky-actions", str(game.sticky_actions), "--time-per-stage", str(game.time_per_stage)]
     subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, check=True)
-    rates: dict[str, float] = json.loads(table.read_text())["clear_rate"]
-    return rates
+    episodes = json.loads(table.read_text())["episodes"]
+    scores: dict[str, StageScore] = {}
+    for stage in _NAMES:
+        own = [episode for episode in episodes if episode["stage"] == stage]
+        cleared = sum(episode["outcome"] == Outcome.CLEARED for episode in own)
+        scores[stage] = StageScore(len(own), cleared, statistics.mean(episode["progress"] for episode in own))
+    return scores
 
 
 def main() -> int:
@@ -95,17 +107,28 @@ def main() -> int:
     base = begun.tensors if begun.network.encoder == "map-stages" else divided_by_stages(begun.tensors)
     with ThreadPoolExecutor(usable_cores()) as pool:
         list(pool.map(lambda stage: specialise(stage, options), options.stages))
-    trained = tuple(stage for stage in options.stages if (options.out / stage / "summary.json").is_file())
-    rates: dict[str, dict[str, float]] = {}
-    for name, stages in (("before", ()), ("after", trained)):
-        path = options.out / name / f"{WHOLE_GAME}.safetensors"
-        save(path, begun, merged(base, options, stages))
-        rates[name] = clear_rates(path, options)
-    better = tuple(stage for stage in trained if rates["after"][stage] > rates["before"][stage])
-    save(weights_path(options.out / "chosen", WHOLE_GAME), begun, merged(base, options, better))
+    summaries = {stage: options.out / stage / "summary.json" for stage in options.stages}
+    steps = {stage: json.loads(path.read_text())["agent_steps"] for stage, path in summaries.items() if path.is_file()}
+    agent_steps = begun.agent_steps + sum(steps.values())
+    game = dataclasses.replace(begun.game, sticky_actions=STICKY_ACTIONS)
+
+    def test(name: str, stages: tuple[str, ...], seed: int) -> dict[str, StageScore]:
+        """Of the weights with what was learnt in some stages."""
+        path = weights_path(options.out / name, WHOLE_GAME)
+        tensors = merged(base, options, stages)
+        save(path, begun, tensors, agent_steps)
+        played = play(path, options, game, seed)
+        save(path, begun, tensors, agent_steps, Score(played, GameSettings.of(game), TrainConfig().clear_rate, agent_steps))
+        return played
+
+    before, after = test("before", (), seed=1), test("after", tuple(steps), seed=1)
+    better = tuple(stage for stage in steps if after[stage].cleared > before[stage].cleared)
+    chosen = test("chosen", better, seed=2)  # what was chosen by some episodes is scored by others
     for stage in options.stages:
-        print(f"{stage}  before {rates['before'][stage]:.0%}  after {rates['after'][stage]:.0%}")
-    print(f"chosen of {len(better)} stages; weights in {options.out / 'chosen'}")
+        rates = "  ".join(f"{scores[stage].clear_rate:4.0%}" for scores in (before, after, chosen))
+        print(f"{stage}  before, after, chosen: {rates}  {steps.get(stage, 0):,} agent steps")
+    mean = statistics.mean(score.clear_rate for score in chosen.values())
+    print(f"{len(better)} stages' layers chosen; mean clear rate {mean:.1%}; weights in {options.out / 'chosen'}")
     return 0
 
 
