@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: ablation campaign demo setup train explore eval test test-fast test-avx2 test-cluster coverage soak kills lint lint-native format
+.PHONY: ablation campaign specialise demo setup train explore eval test test-fast test-avx2 test-cluster coverage soak kills lint lint-native format
 .PHONY: hooks docs
 .PHONY: bench bench-clear bench-train bench-staleness bench-native bench-native-optimisations native-compare
 
@@ -36,7 +36,8 @@ $(STAMP): requirements.txt pyproject.toml $(NATIVE)
 
 # Trains stage 1-1 from nothing: an expert that sees a map first, until it clears 15 of 20 random starts under 10% sticky actions, then
 # a model that sees pictures, until it clears 10 of 20.
-TRAIN := 1-1-$(shell date +%Y%m%d-%H%M%S)
+NOW := $(shell date +%Y%m%d-%H%M%S)
+TRAIN := 1-1-$(NOW)
 TRAIN_FLAGS := --env SuperMarioBros-1-1-v0 --until-cleared --test-episodes 20
 train: $(STAMP)
 	$(BIN)/python main.py --preset quick-expert $(TRAIN_FLAGS) --clear-rate 0.75 --run-name $(TRAIN)-expert
@@ -62,6 +63,12 @@ campaign: EXPERT_MINUTES = 60
 campaign: $(STAMP)
 	$(BIN)/python main.py explore
 	$(BIN)/python -m benchmarks.campaign --expert-minutes $(EXPERT_MINUTES) --minutes $(MINUTES)
+
+# Goes on with the expert for all stages, a stage at a time, and keeps of each what plays better: MINUTES of one core a stage.
+specialise: MINUTES = 2
+specialise: $(STAMP)
+	$(BIN)/python -m benchmarks.specialise --minutes $(MINUTES) --out logs/specialised-$(NOW)
+	cp logs/specialised-$(NOW)/chosen/SuperMarioBros-v0.safetensors trained_models/experts/
 
 # What each part of that recipe brings, on four stages: about three quarters of an hour on two cores.
 ablation: $(STAMP)

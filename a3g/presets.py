@@ -145,7 +145,6 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
         {
             **_ALL_STAGES,
             **_EXPERT,
-            "network": "map-stages",
             "entropy_coef": 0.004,
             "lanes": 128,
             "lr": 3e-4,

@@ -58,7 +58,8 @@ def specialise(stage: str, options: Options) -> None:
     """Train on one stage, unless that was done before."""
     if (options.out / stage / "summary.json").is_file():
         return
-    command = [sys.executable, "main.py", "--preset", "expert", "--stages", stage, "--stage-layers-only", "--workers", "1"]
+    command = [sys.executable, "main.py", "--preset", "expert", "--network", "map-stages", "--stage-layers-only"]
+    command += ["--stages", stage, "--workers", "1"]
     command += ["--load", "--load-model-dir", str(options.expert), "--save-model-dir", str(options.out / "best" / stage)]
     command += ["--log-dir", str(options.out), "--run-name", stage, "--max-minutes", str(options.minutes)]
     # Only the first test, of the weights it begins with: the runs need all of the time.

@@ -97,8 +97,20 @@ def test_a_run_begins_with_the_weights_of_a_shared_network(tmp_path: Path) -> No
 
 
 def test_learning_in_the_stages_layers_alone_leaves_other_stages_as_they_are(tmp_path: Path) -> None:
-    flags = "--preset expert --stages 5-4 --stage-layers-only --serial --lanes 8 --num-steps 8 --total-steps 128 --starts stage"
-    config = parse_train([*flags.split(), "--run-name", "one", "--log-dir", str(tmp_path), "--save-model-dir", str(tmp_path)])
+    flags = "--preset expert --network map-stages --stages 5-4 --stage-layers-only --serial --lanes 8 --num-steps 8"
+    config = parse_train(
+        [
+            *flags.split(),
+            "--total-steps",
+            "128",
+            "--run-name",
+            "one",
+            "--log-dir",
+            str(tmp_path),
+            "--save-model-dir",
+            str(tmp_path),
+        ]
+    )
     torch.manual_seed(config.seed)
     before = ActorCritic(DIVIDED).state_dict()
     assert train(config) == 0
