@@ -176,7 +176,7 @@ def test_a_missing_or_unfitting_expert_is_refused(
 
 
 def test_a_map_needs_its_network_and_dagger_no_lstm() -> None:
-    with pytest.raises(UserError, match=r"^--network must be map with --observation map, not impala\.$"):
+    with pytest.raises(UserError, match=r"^--network must be map or map-stages with --observation map, not impala\.$"):
         TrainConfig(observation="map")
     with pytest.raises(UserError, match=r"^--network map learns from maps: it needs --observation map, not pictures\.$"):
         TrainConfig(network="map")
