@@ -64,11 +64,11 @@ campaign: $(STAMP)
 	$(BIN)/python main.py explore
 	$(BIN)/python -m benchmarks.campaign --expert-minutes $(EXPERT_MINUTES) --minutes $(MINUTES)
 
-# Goes on with the expert for all stages, a stage at a time, and keeps of each what plays better: MINUTES of one core a stage.
+# Goes on with the expert for all stages, a stage at a time: MINUTES of one core a stage. What is shipped stays as it is; the new
+# weights, their scores and the old ones' are in logs.
 specialise: MINUTES = 2
 specialise: $(STAMP)
 	$(BIN)/python -m benchmarks.specialise --minutes $(MINUTES) --out logs/specialised-$(NOW)
-	cp logs/specialised-$(NOW)/chosen/SuperMarioBros-v0.safetensors trained_models/experts/
 
 # What each part of that recipe brings, on four stages: about three quarters of an hour on two cores.
 ablation: $(STAMP)

@@ -241,6 +241,8 @@ class TrainConfig:
         require(fits, "network", self.network, "map or map-stages with --observation map")
         if self.stage_layers_only and self.network != "map-stages":
             raise UserError(f"--stage-layers-only needs --network map-stages, not {self.network}: others have no such layers.")
+        if self.stage_layers_only and self.algorithm in ("dqn", "dueling-dqn"):
+            raise UserError(f"--stage-layers-only goes with the actor-critic algorithms, not with {self.algorithm}.")
         if self.amsgrad and self.optimizer != "Adam":
             raise UserError(f"--amsgrad is a variant of Adam: it needs --optimizer Adam, not {self.optimizer}.")
         if self.serial and self.watch is not None:

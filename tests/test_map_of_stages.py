@@ -126,3 +126,5 @@ def test_learning_in_the_stages_layers_alone_leaves_other_stages_as_they_are(tmp
 def test_only_that_network_has_stages_layers() -> None:
     with pytest.raises(UserError, match="--stage-layers-only needs --network map-stages, not nature"):
         parse_train(["--stage-layers-only", "--network", "nature"])
+    with pytest.raises(UserError, match="--stage-layers-only goes with the actor-critic algorithms, not with dqn"):
+        parse_train(["--preset", "ddqn", "--network", "map-stages", "--observation", "map", "--stage-layers-only"])

@@ -1,7 +1,7 @@
 """The network of an expert for all stages: it reads maps (`a3g.game.map_observation`), and each stage has a layer of its own.
 
-What is learned in one stage then disturbs the others less (task-specific layers on a shared body, Caruana 1997, "Multitask
-Learning", section 2).
+Such a layer can be trained without changing what is done in other stages (layers of their own for tasks that share the rest:
+Caruana 1997, "Multitask Learning"). On a GPU this has never been run.
 """
 
 from __future__ import annotations
