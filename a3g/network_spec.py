@@ -5,7 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 MAP_STAGES, MAP_PAGES, MAP_AREA_TYPES = 32, 24, 4
-"""The last numbers of an observation that is a map (`a3g.game.map_observation`): of each group the one that holds is 1."""
+MAP_PLACE_AT = 970
+"""Where in an observation that is a map (`a3g.game.map_observation`) as many numbers say where Mario is: of each group the one
+that holds is 1."""
+FIRST_MAP_SIZE = MAP_PLACE_AT + MAP_STAGES + MAP_PAGES + MAP_AREA_TYPES
+"""Bytes that maps had at first. What came later stands behind them."""
 MAP_ENCODERS = ("map", "map-stages")
 """Encoders that read maps."""
 

@@ -20,6 +20,7 @@ from a3g.experience.expert_collector import ExpertCollector
 from a3g.experience.make import make_collector
 from a3g.game.emulators import available_emulators
 from a3g.game.native_vector import NativeVectorEnv
+from a3g.game.options import MAP_SHAPE
 from a3g.game.stages import Stage
 from a3g.game.starts import UniformStarts
 from a3g.networks.actor_critic import ActorCritic
@@ -147,7 +148,7 @@ def save_expert(path: Path, **options: Any) -> Path:
 
 def test_an_expert_is_read_from_weights_that_see_the_map(tmp_path: Path) -> None:
     expert = load_expert(settings(expert=save_expert(tmp_path / "expert.safetensors")))
-    maps = np.random.default_rng(1).integers(0, 256, (5, 1, 1, 1030), np.uint8)
+    maps = np.random.default_rng(1).integers(0, 256, (5, *MAP_SHAPE), np.uint8)
     log_probs = expert(maps)
     torch.testing.assert_close(log_probs.exp().sum(-1), torch.ones(5))
     torch.testing.assert_close(expert(maps[2:3]), log_probs[2:3])

@@ -16,6 +16,7 @@ from a3g.game.make import make_env
 from a3g.game.map_observation import COLUMNS_AHEAD, COLUMNS_BEHIND, MAP_ONE, ROWS_ABOVE, ROWS_BELOW, write_maps
 from a3g.game.options import MAP_SHAPE, GameOptions
 from a3g.game.stages import Stage
+from a3g.network_spec import FIRST_MAP_SIZE, MAP_PLACE_AT, MAP_STAGES
 
 DEMOS = Path(__file__).resolve().parent.parent / "trained_models" / "demos"
 pytestmark = pytest.mark.skipif("native" not in available_emulators(), reason="the native core is not built here")
@@ -98,7 +99,38 @@ def test_speeds_have_a_sign_and_the_stage_is_told() -> None:
     speed_at = 4 * ROWS * COLUMNS + 40 + 18
     right, left = maps.reshape(2, -1)[:, speed_at]
     assert right > MAP_ONE > left
-    np.testing.assert_array_equal(np.flatnonzero(maps.reshape(2, -1)[0, -60:-28]), [6])
+    np.testing.assert_array_equal(np.flatnonzero(maps.reshape(2, -1)[0, MAP_PLACE_AT:][:MAP_STAGES]), [6])
+
+
+def test_the_nearest_objects_kinds_and_the_buttons_are_told() -> None:
+    games = Games(Stage(1, 1), lanes=2)
+    maps = np.zeros((2, *MAP_SHAPE), np.uint8)
+    for _ in range(24):
+        games.step(np.array([RUN, JUMP]))
+    write_maps(games.ram, maps)
+    more = maps.reshape(2, -1)[:, FIRST_MAP_SIZE + 20 :]
+    goomba, timers = 3, 16
+    np.testing.assert_array_equal(np.flatnonzero(more[0, :timers]), [goomba])
+    assert not more[0, 3 * 21 :][: 3 * 21].any(), "no fourth object"
+    a, b, up, down, left, right = more[0, -20:-14]
+    assert (a, b, up, down, left, right) == (0, MAP_ONE, 0, 0, 0, MAP_ONE)
+    assert more[1, -20] == MAP_ONE, "A is pressed for a jump"
+
+
+def test_firebars_of_both_directions_are_told_apart() -> None:
+    stage = Stage(5, 4)
+    way = next(each for each in load_demonstrations(DEMOS, [stage])[stage] if not each.idle_frames)
+    games = Games(stage, lanes=1)
+    maps = np.zeros((1, *MAP_SHAPE), np.uint8)
+    firebar, spin = 12, 19
+    told = set()
+    for action in way.actions.tolist():
+        play(games, [action])
+        write_maps(games.ram, maps)
+        objects = maps.reshape(-1)[FIRST_MAP_SIZE + 20 :][: 6 * 21].reshape(6, 21)
+        told |= {int(each[spin]) for each in objects if each[firebar]}
+        assert not any(each[spin] for each in objects if not each[firebar])
+    assert told == {0, MAP_ONE}
 
 
 def test_maps_are_bytes_of_a_fixed_shape_on_every_engine() -> None:

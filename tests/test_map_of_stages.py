@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from a3g.errors import UserError
 from a3g.game.map_observation import MAP_ONE
 from a3g.game.options import MAP_SHAPE, GameOptions
 from a3g.game.stages import WHOLE_GAME
-from a3g.network_spec import MAP_AREA_TYPES, MAP_PAGES, MAP_STAGES, NetworkSpec
+from a3g.network_spec import FIRST_MAP_SIZE, MAP_PAGES, MAP_PLACE_AT, MAP_STAGES, NetworkSpec
 from a3g.networks.actor_critic import ActorCritic
 from a3g.networks.flat_parameters import FlatParameters
 from a3g.networks.map_of_stages import StageLinear, divided_by_stages, take_stage
@@ -22,7 +23,7 @@ from a3g.processes.launcher import train
 from a3g.processes.prepare import prepare_run
 from a3g.runs.checkpoint import find_checkpoint
 from a3g.runs.playable import load_checkpoint_weights
-from a3g.runs.weights import save_weights, weights_path
+from a3g.runs.weights import load_weights, save_weights, weights_path
 
 SHARED = NetworkSpec("map", MAP_SHAPE, hidden_size=256, lstm=False)
 DIVIDED = NetworkSpec("map-stages", MAP_SHAPE, hidden_size=256, lstm=False)
@@ -31,7 +32,7 @@ DIVIDED = NetworkSpec("map-stages", MAP_SHAPE, hidden_size=256, lstm=False)
 def maps_of(stages: list[int], pages: list[int]) -> Tensor:
     """Random maps of some stages and pages, uint8 (1, lanes, *MAP_SHAPE)."""
     maps = torch.randint(0, 256, (1, len(stages), *MAP_SHAPE), dtype=torch.uint8)
-    place = maps[0, :, 0, 0, -(MAP_STAGES + MAP_PAGES + MAP_AREA_TYPES) :]
+    place = maps[0, :, 0, 0, MAP_PLACE_AT:FIRST_MAP_SIZE]
     place.zero_()
     for lane, (stage, page) in enumerate(zip(stages, pages, strict=True)):
         place[lane, stage] = place[lane, MAP_STAGES + page] = place[lane, -1] = MAP_ONE
@@ -64,6 +65,19 @@ def test_weights_of_a_shared_network_do_the_same_when_divided() -> None:
     divided.load_state_dict(divided_by_stages(shared.state_dict()))
     maps = maps_of([0, 5, 31, 5, 17], [0, 3, 23, 4, 9])
     for theirs, ours in zip(play(shared, maps), play(divided, maps), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("spec", [SHARED, DIVIDED], ids=lambda spec: spec.encoder)
+def test_weights_that_read_shorter_maps_do_the_same_with_todays(spec: NetworkSpec, tmp_path: Path) -> None:
+    torch.manual_seed(4)
+    older = ActorCritic(replace(spec, observation_shape=(1, 1, FIRST_MAP_SIZE))).eval()
+    path = weights_path(tmp_path, WHOLE_GAME)
+    save_weights(path, older, WHOLE_GAME, GameOptions(observation="map"), agent_steps=7)
+    weights = load_weights(path)
+    assert weights.network == spec
+    maps = maps_of([0, 5, 31], [0, 3, 23])
+    for theirs, ours in zip(play(older, maps[..., :FIRST_MAP_SIZE]), play(weights.build(), maps), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
 
 

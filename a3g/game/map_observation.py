@@ -14,22 +14,27 @@ from numpy.typing import NDArray
 
 from a3g.game import memory
 from a3g.game.options import MAP_SHAPE
-from a3g.network_spec import MAP_AREA_TYPES, MAP_PAGES, MAP_STAGES
+from a3g.network_spec import FIRST_MAP_SIZE, MAP_PAGES, MAP_PLACE_AT, MAP_STAGES
 
 ROWS_ABOVE, ROWS_BELOW, COLUMNS_BEHIND, COLUMNS_AHEAD = 8, 6, 4, 10
 """Tiles of 16 pixels around the one that Mario's feet are in."""
 _ROWS, _COLUMNS = ROWS_ABOVE + 1 + ROWS_BELOW, COLUMNS_BEHIND + 1 + COLUMNS_AHEAD
 _PLANES = 4
 _SOLID, _STOMPABLE, _DEADLY, _LIFT = range(_PLANES)
-_NEAREST = 4
+_NEAREST = 6
 """Objects whose places and speeds are told to the pixel."""
-_PER_OBJECT = 10
-_MARIO = 30
+_FIRST = 4
+"""Those of them that maps have told of from the beginning; the others' numbers come last, so that older weights go on."""
+_PER_OBJECT, _MORE_PER_OBJECT = 10, 21
+_MARIO, _MORE_OF_MARIO = 30, 20
 _PLANE_SIZE = _ROWS * _COLUMNS
 _OBJECTS_AT = _PLANES * _PLANE_SIZE
-_MARIO_AT = _OBJECTS_AT + _NEAREST * _PER_OBJECT
-_PLACE_AT = _MARIO_AT + _MARIO
-assert MAP_SHAPE == (1, 1, _PLACE_AT + MAP_STAGES + MAP_PAGES + MAP_AREA_TYPES)
+_MARIO_AT = _OBJECTS_AT + _FIRST * _PER_OBJECT
+_PLACE_AT, _OTHERS_AT = MAP_PLACE_AT, FIRST_MAP_SIZE
+_MORE_AT = _OTHERS_AT + (_NEAREST - _FIRST) * _PER_OBJECT
+_MORE_OF_MARIO_AT = _MORE_AT + _NEAREST * _MORE_PER_OBJECT
+assert _MARIO_AT + _MARIO == MAP_PLACE_AT
+assert MAP_SHAPE == (1, 1, _MORE_OF_MARIO_AT + _MORE_OF_MARIO)
 MAP_ONE = 128
 """The byte that stands for one; numbers with a sign are around it."""
 
@@ -47,6 +52,8 @@ _X_SPEED, _Y_SPEED = 0x0058, 0x00A0  # [Enemy_X_Speed], [Enemy_Y_Speed]; of fire
 _PAGE, _X, _Y_HIGH, _Y = 0x006E, 0x0087, 0x00B6, 0x00CF
 _HAMMERS, _HAMMER_STATE, _HAMMER_PAGE, _HAMMER_X, _HAMMER_Y = 9, 0x002A, 0x007A, 0x0093, 0x00DB  # [Misc_State] and so on
 _HAMMER_ID = 0x40
+_TIMER, _INTERVAL_TIMER = 0x078A, 0x0796  # [EnemyFrameTimer], [EnemyIntervalTimer]
+_MOVING, _SPIN, _SPIN_SPEED = 0x0046, 0x0034, 0x0388  # [Enemy_MovingDir], [FirebarSpinDirection], [FirebarSpinSpeed]
 _FIREBARS = range(0x1B, 0x20)
 _LONG_FIREBAR = 0x1F
 
@@ -54,6 +61,28 @@ _PLANE_OF = np.full(0x41, -1)
 _PLANE_OF[[0, 1, 2, 3, 4, 5, 6, 8, 9, 0x0A, 0x0B, 0x0E, 0x0F, 0x10, 0x11, 0x14, 0x33]] = _STOMPABLE
 _PLANE_OF[[7, 0x0C, 0x0D, 0x12, 0x15, 0x16, *_FIREBARS, memory.ENEMY_BOWSER, _HAMMER_ID]] = _DEADLY
 _PLANE_OF[[*memory.ENEMY_LIFTS, 0x32]] = _LIFT
+# Kinds that behave alike, by [Enemy_ID].
+_GROUPS = (
+    (0, 1, 3, 4),  # Koopa Troopas
+    (2,),  # Buzzy Beetles
+    (5,),  # Hammer Brothers
+    (6,),  # Goombas
+    (8, 0x33),  # Bullet Bills
+    (7, 0x0A, 0x0B),  # Bloobers and Cheep-cheeps
+    (0x0C,),  # Podoboos
+    (0x0D,),  # Piranha Plants
+    (0x0E, 0x0F, 0x10),  # Koopa Paratroopas
+    (0x11, 0x12),  # Lakitus and Spinies
+    (0x14,),  # flying Cheep-cheeps
+    (0x15,),  # Bowser's flames
+    tuple(_FIREBARS),
+    (*memory.ENEMY_LIFTS, 0x32),  # lifts and springs
+    (memory.ENEMY_BOWSER,),
+    (_HAMMER_ID,),
+)
+_GROUP_OF = np.zeros((0x41, len(_GROUPS)), np.uint8)
+for _group, _members in enumerate(_GROUPS):
+    _GROUP_OF[list(_members), _group] = MAP_ONE
 # Drawn three tiles wide; all else but Bowser is one tile.
 _WIDE_LIFTS = frozenset(range(0x24, 0x2B))
 
@@ -75,10 +104,14 @@ def write_maps(ram: NDArray[np.uint8], maps: NDArray[np.uint8]) -> None:
     column, row = x >> 4, (y - _FIRST_ROW_Y) >> 4
     planes = flat[:, :_OBJECTS_AT].reshape(lanes, _PLANES, _ROWS, _COLUMNS)
     planes[:, _SOLID] = _tiles(ram, column, row)
-    _draw_objects(wide, x, y, column, row, planes, flat[:, _OBJECTS_AT:_MARIO_AT])
+    numbers, more = _draw_objects(wide, x, y, column, row, planes)
+    flat[:, _OBJECTS_AT:_MARIO_AT] = numbers[:, :_FIRST].reshape(lanes, -1)
+    flat[:, _OTHERS_AT:_MORE_AT] = numbers[:, _FIRST:].reshape(lanes, -1)
+    flat[:, _MORE_AT:_MORE_OF_MARIO_AT] = more.reshape(lanes, -1)
     _draw_mario(wide, x, y, flat[:, _MARIO_AT:_PLACE_AT])
+    _draw_more_of_mario(wide, flat[:, _MORE_OF_MARIO_AT:])
     every = np.arange(lanes)
-    place = flat[:, _PLACE_AT:]
+    place = flat[:, _PLACE_AT:_OTHERS_AT]
     place[every, np.clip(wide[:, memory.WORLD] * 4 + wide[:, memory.STAGE], 0, MAP_STAGES - 1)] = MAP_ONE
     place[every, MAP_STAGES + np.clip(x >> 8, 0, MAP_PAGES - 1)] = MAP_ONE
     place[every, MAP_STAGES + MAP_PAGES + (wide[:, memory.AREA_TYPE] & 3)] = MAP_ONE
@@ -103,9 +136,12 @@ def _draw_objects(
     column: NDArray[np.int32],
     row: NDArray[np.int32],
     planes: NDArray[np.uint8],
-    nearest: NDArray[np.uint8],
-) -> None:
-    """Enemies, lifts and hammers: in the planes, and the nearest ones in numbers."""
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Enemies, lifts and hammers in the planes.
+
+    Returns:
+        The nearest ones in numbers, (lanes, objects, _PER_OBJECT) and (lanes, objects, _MORE_PER_OBJECT).
+    """
     lanes = len(ram)
     kinds = np.where(ram[:, _FLAG : _FLAG + _SLOTS] != 0, np.minimum(ram[:, _ID : _ID + _SLOTS], 0x3F), 0x3F)
     hammers = np.where(ram[:, _HAMMER_STATE : _HAMMER_STATE + _HAMMERS] & 0x80, _HAMMER_ID, 0x3F)
@@ -113,7 +149,7 @@ def _draw_objects(
     plane = _PLANE_OF[kinds]
     present = plane >= 0
     if not present.any():
-        return
+        return np.zeros((lanes, _NEAREST, _PER_OBJECT), np.uint8), np.zeros((lanes, _NEAREST, _MORE_PER_OBJECT), np.uint8)
     object_x = (ram[:, _PAGE : _PAGE + _SLOTS] << 8) + ram[:, _X : _X + _SLOTS]
     object_y = ((ram[:, _Y_HIGH : _Y_HIGH + _SLOTS] - 1) << 8) + ram[:, _Y : _Y + _SLOTS] + 8
     hammer_x = (ram[:, _HAMMER_PAGE : _HAMMER_PAGE + _HAMMERS] << 8) + ram[:, _HAMMER_X : _HAMMER_X + _HAMMERS]
@@ -169,7 +205,25 @@ def _draw_objects(
         ],
         axis=-1,
     )
-    nearest.reshape(lanes, _NEAREST, _PER_OBJECT)[:] = np.where(there[..., None], numbers, 0)
+    slots = np.minimum(order, _SLOTS - 1)
+    is_enemy = order < _SLOTS
+    more = np.concatenate(
+        [
+            _GROUP_OF[kinds[every, order]],
+            np.stack(
+                [
+                    np.where(is_enemy, np.minimum(4 * ram[every, _TIMER + slots], 255), 0),
+                    np.where(is_enemy, np.minimum(16 * ram[every, _INTERVAL_TIMER + slots], 255), 0),
+                    np.where(is_enemy & (ram[every, _MOVING + slots] == 1), MAP_ONE, 0),
+                    np.where(is_bar & (ram[every, _SPIN + slots] != 0), MAP_ONE, 0),
+                    np.where(is_bar, ram[every, _SPIN_SPEED + slots], 0),
+                ],
+                axis=-1,
+            ),
+        ],
+        axis=-1,
+    )
+    return np.where(there[..., None], numbers, 0).astype(np.uint8), np.where(there[..., None], more, 0).astype(np.uint8)
 
 
 def _draw_mario(ram: NDArray[np.int32], x: NDArray[np.int32], y: NDArray[np.int32], numbers: NDArray[np.uint8]) -> None:
@@ -211,6 +265,22 @@ def _draw_mario(ram: NDArray[np.int32], x: NDArray[np.int32], y: NDArray[np.int3
     ]
     numbers[:, : len(flags)] = np.stack([flag != 0 for flag in flags], axis=1) * np.uint8(MAP_ONE)
     numbers[:, len(flags) : len(flags) + len(values)] = np.stack(values, axis=1) & 255
+
+
+def _draw_more_of_mario(ram: NDArray[np.int32], numbers: NDArray[np.uint8]) -> None:
+    """The buttons of the last frame, fractions of speeds, and what the game counts."""
+    buttons, frames = ram[:, 0x06FC], ram[:, memory.FRAME_COUNTER]  # [SavedJoypadBits]
+    flags = [buttons & bit for bit in (0x80, 0x40, 0x08, 0x04, 0x02, 0x01)]
+    flags += [frames & bit for bit in (0x01, 0x02, 0x08, 0x10, 0x20, 0x40)]
+    flags.append(ram[:, 0x06CB])  # [EnemyFrenzyBuffer]
+    values = [
+        np.minimum(4 * ram[:, 0x0782], 255),  # [JumpSwimTimer]
+        ram[:, 0x0705],  # [Player_X_MoveForce]
+        ram[:, 0x0416],  # [Player_YMF_Dummy]
+        ram[:, 0x0433],  # [Player_Y_MoveForce]
+    ]
+    numbers[:, : len(flags)] = np.stack([flag != 0 for flag in flags], axis=1) * np.uint8(MAP_ONE)
+    numbers[:, len(flags) : len(flags) + len(values)] = np.stack(values, axis=1)
 
 
 def _signed(values: NDArray[np.int32]) -> NDArray[np.int32]:

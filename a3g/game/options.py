@@ -49,7 +49,7 @@ def reward_name(name: str) -> str:
 
 OBSERVATIONS = ("pictures", "map")
 """What an agent can be shown: a stack of pictures, or the map of `a3g.game.map_observation`."""
-MAP_SHAPE = (1, 1, 1030)
+MAP_SHAPE = (1, 1, 1196)
 """Of a map, in bytes."""
 
 _R, _L, _A, _B = BUTTON_RIGHT, BUTTON_LEFT, BUTTON_A, BUTTON_B

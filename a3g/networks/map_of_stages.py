@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from a3g.network_spec import MAP_AREA_TYPES, MAP_PAGES, MAP_STAGES
+from a3g.network_spec import MAP_PAGES, MAP_PLACE_AT, MAP_STAGES
 
 MAP_FEATURES = 384
 """Of the first layer of all networks that read maps."""
@@ -74,7 +74,7 @@ class MapOfStages(nn.Module):
             (n, 256).
         """
         x = maps.flatten(1)
-        place = x[:, -(MAP_STAGES + MAP_PAGES + MAP_AREA_TYPES) :]
+        place = x[:, MAP_PLACE_AT:]
         stage, page = place[:, :MAP_STAGES].argmax(1), place[:, MAP_STAGES : MAP_STAGES + MAP_PAGES].argmax(1)
         features: Tensor = self.of_stage(F.relu(self.shared(x) + self.place(stage * MAP_PAGES + page)), stage)
         return features

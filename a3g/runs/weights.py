@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from a3g.algorithms import algorithm_class
 from a3g.errors import UserError
 from a3g.files import Shapes, load_tensors, read_json, save_tensors
-from a3g.game.lane import GameOptions
-from a3g.network_spec import NetworkSpec
+from a3g.game.options import MAP_SHAPE, GameOptions
+from a3g.network_spec import FIRST_MAP_SIZE, MAP_ENCODERS, NetworkSpec
 from a3g.networks.pixel_network import PixelNetwork
 from a3g.runs.scores import Score
 
@@ -91,7 +93,22 @@ def load_weights(path: Path) -> Weights:
     for name, tensor in tensors.items():
         if not bool(tensor.isfinite().all()):
             raise UserError(f"The weights file {path} is of no use: {name} holds numbers that are not finite.")
-    return dataclasses.replace(described[0], tensors=tensors)
+    return _widened(dataclasses.replace(described[0], tensors=tensors))
+
+
+def _widened(weights: Weights) -> Weights:
+    """Weights that read the shorter maps of earlier versions, made to read today's: what they don't know has no weight."""
+    shape = weights.network.observation_shape
+    if weights.network.encoder not in MAP_ENCODERS or math.prod(shape) != FIRST_MAP_SIZE:
+        return weights
+    network = dataclasses.replace(weights.network, observation_shape=MAP_SHAPE)
+    with torch.device("meta"):
+        expected = algorithm_class(weights.algorithm).build_model(network).state_dict()
+    tensors = {
+        name: functional.pad(tensor, (0, expected[name].shape[-1] - tensor.shape[-1])) if tensor.dim() > 1 else tensor
+        for name, tensor in weights.tensors.items()
+    }
+    return dataclasses.replace(weights, network=network, tensors=tensors)
 
 
 def _described(metadata: dict[str, str], path: Path) -> Weights:
