@@ -13,7 +13,16 @@ from a3g.exploration.demonstrations import load_demonstrations
 from a3g.exploration.games import Games
 from a3g.game.emulators import available_emulators
 from a3g.game.make import make_env
-from a3g.game.map_observation import COLUMNS_AHEAD, COLUMNS_BEHIND, MAP_ONE, ROWS_ABOVE, ROWS_BELOW, write_maps
+from a3g.game.map_observation import (
+    COLUMNS_AHEAD,
+    COLUMNS_BEHIND,
+    MAP_ONE,
+    ROWS_ABOVE,
+    ROWS_BELOW,
+    write_maps,
+    write_maps_in_numpy,
+)
+from a3g.game.memory import RAM_SIZE
 from a3g.game.options import MAP_SHAPE, GameOptions
 from a3g.game.stages import Stage
 from a3g.network_spec import FIRST_MAP_SIZE, MAP_PLACE_AT, MAP_STAGES
@@ -131,6 +140,34 @@ def test_firebars_of_both_directions_are_told_apart() -> None:
         told |= {int(each[spin]) for each in objects if each[firebar]}
         assert not any(each[spin] for each in objects if not each[firebar])
     assert told == {0, MAP_ONE}
+
+
+@pytest.mark.parametrize("stage", [Stage(1, 1), Stage(2, 2), Stage(3, 1), Stage(4, 4), Stage(5, 3), Stage(8, 4)], ids=str)
+def test_the_core_draws_the_same_maps_as_numpy(stage: Stage) -> None:
+    games = Games(stage, lanes=16)
+    random = np.random.default_rng(stage.world)
+    ways = load_demonstrations(DEMOS, [stage])[stage]
+    shape = games.lanes, *MAP_SHAPE
+    ours, theirs = np.full(shape, 77, np.uint8), np.full(shape, 99, np.uint8)
+    steps = max(len(way.actions) for way in ways)
+    for step in range(steps):
+        actions = random.integers(10, size=games.lanes)
+        for lane, way in enumerate(ways[:8]):  # half of them come far, with few and with many missteps
+            if step < len(way.actions) and random.random() > 0.02 * lane:
+                actions[lane] = way.actions[step]
+        games.step(actions)
+        write_maps(games.ram, ours)
+        write_maps_in_numpy(games.ram, theirs)
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_the_core_draws_any_ram_as_numpy_does() -> None:
+    ram = np.random.default_rng(1).integers(0, 256, (2000, RAM_SIZE), np.uint8)
+    ram[::2, 0x0016:0x001C] &= 0x3F
+    ours, theirs = (np.zeros((len(ram), *MAP_SHAPE), np.uint8) for _ in range(2))
+    write_maps(ram, ours)
+    write_maps_in_numpy(ram, theirs)
+    np.testing.assert_array_equal(ours, theirs)
 
 
 def test_maps_are_bytes_of_a_fixed_shape_on_every_engine() -> None:

@@ -16,6 +16,13 @@ from a3g.game import memory
 from a3g.game.options import MAP_SHAPE
 from a3g.network_spec import FIRST_MAP_SIZE, MAP_PAGES, MAP_PLACE_AT, MAP_STAGES
 
+try:
+    import a3g_native
+except ImportError:
+    _draw_natively = None
+else:
+    _draw_natively = getattr(a3g_native, "write_maps", None)  # not in cores of earlier versions
+
 ROWS_ABOVE, ROWS_BELOW, COLUMNS_BEHIND, COLUMNS_AHEAD = 8, 6, 4, 10
 """Tiles of 16 pixels around the one that Mario's feet are in."""
 _ROWS, _COLUMNS = ROWS_ABOVE + 1 + ROWS_BELOW, COLUMNS_BEHIND + 1 + COLUMNS_AHEAD
@@ -88,12 +95,17 @@ _WIDE_LIFTS = frozenset(range(0x24, 0x2B))
 
 
 def write_maps(ram: NDArray[np.uint8], maps: NDArray[np.uint8]) -> None:
-    """Draw maps.
+    """Draw maps, by the native core if it is installed.
 
     Args:
-        ram: work RAM, (lanes, 2048).
-        maps: uint8 (lanes, *MAP_SHAPE), overwritten.
+        ram: work RAM, C-contiguous (lanes, 2048).
+        maps: uint8, C-contiguous (lanes, *MAP_SHAPE), overwritten.
     """
+    (_draw_natively or write_maps_in_numpy)(ram, maps)
+
+
+def write_maps_in_numpy(ram: NDArray[np.uint8], maps: NDArray[np.uint8]) -> None:
+    """As `write_maps`, without the native core; native/src/maps.cpp does the same."""
     lanes = len(ram)
     flat = maps.reshape(lanes, -1)
     flat[:] = 0
@@ -185,7 +197,7 @@ def _draw_objects(
     planes[lanes_of[shown], planes_of[shown], at_row[shown], at_column[shown]] = MAP_ONE
 
     distance = np.where(present, np.abs(dx - 24) + np.abs(dy) // 2, 1 << 20)
-    order = np.argsort(distance, axis=1)[:, :_NEAREST]
+    order = np.argsort(distance, axis=1, kind="stable")[:, :_NEAREST]
     every = np.arange(lanes)[:, None]
     there = present[every, order]
     angle = (speeds[1][every, order] & 31) * (2 * np.pi / 32)
@@ -269,7 +281,7 @@ def _draw_mario(ram: NDArray[np.int32], x: NDArray[np.int32], y: NDArray[np.int3
 
 def _draw_more_of_mario(ram: NDArray[np.int32], numbers: NDArray[np.uint8]) -> None:
     """The buttons of the last frame, fractions of speeds, and what the game counts."""
-    buttons, frames = ram[:, 0x06FC], ram[:, memory.FRAME_COUNTER]  # [SavedJoypadBits]
+    buttons, frames = ram[:, memory.BUTTONS_READ], ram[:, memory.FRAME_COUNTER]
     flags = [buttons & bit for bit in (0x80, 0x40, 0x08, 0x04, 0x02, 0x01)]
     flags += [frames & bit for bit in (0x01, 0x02, 0x08, 0x10, 0x20, 0x40)]
     flags.append(ram[:, 0x06CB])  # [EnemyFrenzyBuffer]

@@ -50,7 +50,6 @@ class Reward(Protocol):
 # The amounts of A3GReward, in pixels of new ground.
 FINISH_REWARD = 30.0
 FAILURE_PENALTY = -30.0
-CAREFUL_FACTOR = 10.0
 RIGHT_TURN_REWARD = 30.0
 FALLING_PENALTY = -1.0
 FALLING_HEIGHT = 70  # below this y_pos Mario is under the ground's surface: in a pit, if he falls
@@ -120,20 +119,6 @@ class A3GReward(Reward):
             return 0.0
         self._turns_paid.add(checkpoint)
         return RIGHT_TURN_REWARD
-
-
-class CarefulReward(A3GReward):
-    """As `A3GReward`, with `CAREFUL_FACTOR` times as much for finishing and for failing.
-
-    With the original amounts and a discount of 0.96 the future is worth some 250 pixels and a death costs 30 more, so that
-    whoever saves half a second by a jump that fails one time in four plays well. Here that does not pay.
-    """
-
-    def finish(self) -> float:
-        return CAREFUL_FACTOR * FINISH_REWARD
-
-    def failure(self) -> float:
-        return CAREFUL_FACTOR * FAILURE_PENALTY
 
 
 class _MazeReading:
@@ -272,6 +257,5 @@ REWARDS: dict[str, type[Reward]] = {
     "gym": GymReward,
     "gym-bonus": GymBonusReward,
     "gym-forward": GymForwardReward,
-    "a3g-careful": CarefulReward,
 }
 """What `GameOptions.reward` can name."""

@@ -292,7 +292,7 @@ class _Launcher:
 
         def nobody_looks(process: BaseProcess) -> bool:
             """Or workers would go on showing their games to a page that is gone."""
-            channel.want(set())
+            channel.want({})
             return False
 
         beats = channel.heartbeats

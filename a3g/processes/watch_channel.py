@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from enum import IntEnum, auto
 from typing import Any
 
@@ -73,6 +74,7 @@ class WatchSlot:
         self._history = shared_zeros(TILES, HISTORY, num_actions + 3, dtype=torch.float32)
         self._observations = shared_zeros(TILES, *observation_shape, dtype=torch.uint8)
         self._lengths = shared_zeros(TILES, dtype=torch.int64)
+        self._chosen = shared_zeros(TILES, dtype=torch.uint8)
         self._views = shared_zeros(TILES, view_bytes(engine), dtype=torch.uint8)
 
     @property
@@ -97,6 +99,16 @@ class WatchSlot:
     def history(self) -> NDArray[np.float32]:
         """(TILES, HISTORY, actions + 3), a ring of steps: probabilities, value, reward, action; not a number where unknown."""
         return self._history.numpy()
+
+    @property
+    def chosen(self) -> NDArray[np.int64]:
+        """The games that somebody has chosen to see the agent's thoughts of."""
+        return np.flatnonzero(self._chosen.numpy())
+
+    def choose(self, tiles: set[int]) -> None:
+        """Say which games these are."""
+        chosen = np.isin(np.arange(TILES), sorted(tiles))
+        self._chosen.numpy()[:] = chosen
 
     def set_view(self, tile: int, view: bytes) -> None:
         """What a game shows, as `MarioVectorEnv.view` gives it."""
@@ -184,8 +196,13 @@ class WatchChannel:
         """Until the tester's next test; 0 while it tests, or before its first."""
         return max(float(self._test[1]) - time.monotonic(), 0.0) if float(self._test[1]) else 0.0
 
-    def want(self, sources: set[int]) -> dict[int, WatchSlot]:
-        """Say which sources somebody looks at; returns their slots. Workers beyond WORKER_SLOTS get none."""
+    def want(self, chosen: Mapping[int, set[int]]) -> dict[int, WatchSlot]:
+        """Say at which sources somebody looks; returns their slots. Workers beyond WORKER_SLOTS get none.
+
+        Args:
+            chosen: of each source, the games that somebody has chosen.
+        """
+        sources = set(chosen)
         wanted = self._wanted.tolist()
         wanted[0] = self.tester if self.tester in sources else NOBODY
         for number, source in enumerate(wanted[1:], 1):
@@ -197,7 +214,10 @@ class WatchChannel:
                 self.slots[number].clear()
                 wanted[number] = source
         self._wanted.copy_(torch.tensor(wanted))
-        return {source: self.slots[number] for number, source in enumerate(wanted) if source != NOBODY}
+        slots = {source: self.slots[number] for number, source in enumerate(wanted) if source != NOBODY}
+        for source, slot in slots.items():
+            slot.choose(chosen[source])
+        return slots
 
     def read_note(self) -> dict[str, Any]:
         """As `write_note` took it; empty before, or in the middle of writing. Who reads it wants the next one."""

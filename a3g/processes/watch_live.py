@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import math
 import struct
 import time
 from collections.abc import Callable
@@ -32,6 +33,8 @@ SEND_SECONDS = 10.0
 ANSWER_SECONDS = 0.5
 STATUS_SECONDS = 1.0
 _POLL_SECONDS = 0.03
+# The chosen game is drawn as often as it is shown, the mosaic of all only so often: it is most of the page's work.
+_MOSAIC_SECONDS = 0.3
 # However many look on, so many answers a second are sent altogether.
 _MOST_ANSWERS = 240.0
 _LARGEST_REQUEST = 1024
@@ -85,6 +88,8 @@ class _Viewer:
     source: int = -1
     seen: tuple[int, int, int] = (-1, -1, -1)
     """Source, tile and sequence of the newest answer."""
+    mosaic: tuple[int, int] = (-1, -1)
+    """Source and number of the newest mosaic sent."""
     status_at: float = 0.0
 
 
@@ -94,8 +99,11 @@ class _Encoded:
 
     sequence: int = -1
     mosaic: bytes = b""
-    pictures: dict[int, NDArray[np.uint8]] = field(default_factory=dict)
+    mosaic_number: int = -1
+    """The sequence that the mosaic shows."""
+    mosaic_at: float = -math.inf
     large: dict[int, bytes] = field(default_factory=dict)
+    """Of the tiles that somebody has chosen."""
     seen: dict[int, bytes] = field(default_factory=dict)
 
 
@@ -162,7 +170,10 @@ class LiveGames:
 
     def _has_news(self, viewer: _Viewer) -> bool:
         encoded = self._encoded.get(viewer.source)
-        return encoded is not None and (viewer.source, viewer.request.tile, encoded.sequence) != viewer.seen
+        if encoded is None:
+            return False
+        seen, mosaic = (viewer.source, viewer.request.tile, encoded.sequence), (viewer.source, encoded.mosaic_number)
+        return seen != viewer.seen or mosaic != viewer.mosaic
 
     def _message(self, viewer: _Viewer) -> bytes:
         source, tile = viewer.source, viewer.request.tile
@@ -183,13 +194,15 @@ class LiveGames:
                 self._status_at, self._newest_status = now, self._status()
             header["status"] = self._newest_status
         if slot is not None and encoded is not None and encoded.sequence >= 0:
-            if (source, encoded.sequence) != (viewer.seen[0], viewer.seen[2]):
+            if (source, encoded.mosaic_number) != viewer.mosaic:
                 parts["mosaic"] = encoded.mosaic
-            if (source, tile, encoded.sequence) != viewer.seen and tile in encoded.pictures:
-                if tile not in encoded.large:
-                    encoded.large[tile] = jpeg(encoded.pictures[tile], JPEG_LARGE)
+                viewer.mosaic = source, encoded.mosaic_number
+            if (source, tile, encoded.sequence) != viewer.seen:
+                if tile not in encoded.large and (view := slot.view(tile)) and slot.tiles[tile, Tile.STATE]:
+                    encoded.large[tile] = jpeg(self._renderer.draw(view), JPEG_LARGE)
                     encoded.seen[tile] = _observation(slot.observations[tile])
-                parts["large"], parts["seen"] = encoded.large[tile], encoded.seen[tile]
+                if tile in encoded.large:
+                    parts["large"], parts["seen"] = encoded.large[tile], encoded.seen[tile]
             known = viewer.request.known if viewer.seen[:2] == (source, tile) else 0
             steps = slot.recent(tile, known, STEPS_SHOWN)
             header |= {"steps": len(steps), "known": int(slot.tiles[tile, Tile.HISTORY]), "tiles": _tiles(slot)}
@@ -207,20 +220,27 @@ class LiveGames:
                 await asyncio.sleep(_POLL_SECONDS)
         finally:
             self._polling = None
-            self._slots = self._channel.want(set())
+            self._slots = self._channel.want({})
             self._encoded.clear()
 
     def _look(self) -> None:
+        chosen: dict[int, set[int]] = {}
         for viewer in self._viewers:
             viewer.source = self._source(viewer.request.source)
-        self._slots = self._channel.want({viewer.source for viewer in self._viewers})
+            chosen.setdefault(viewer.source, set()).add(viewer.request.tile)
+        self._slots = self._channel.want(chosen)
         for source in [source for source in self._encoded if source not in self._slots]:
             del self._encoded[source]
+        now = time.monotonic()
         for source, slot in self._slots.items():
-            encoded = self._encoded.get(source)
+            encoded = self._encoded.setdefault(source, _Encoded())
             sequence = slot.sequence
-            if encoded is None or encoded.sequence != sequence:
-                self._encoded[source] = self._encode(slot, sequence)
+            if encoded.sequence != sequence:
+                encoded.sequence = sequence
+                encoded.large.clear()
+                encoded.seen.clear()
+            if encoded.mosaic_number != sequence and now - encoded.mosaic_at >= _MOSAIC_SECONDS:
+                encoded.mosaic, encoded.mosaic_number, encoded.mosaic_at = self._mosaic(slot), sequence, now
 
     def _source(self, name: str) -> int:
         """The number of the source that a viewer asks for; by itself the tester, and a worker while that rests."""
@@ -230,8 +250,8 @@ class LiveGames:
             return int(name)
         return self._channel.tester if self._channel.is_testing else 0
 
-    def _encode(self, slot: WatchSlot, sequence: int) -> _Encoded:
-        encoded = _Encoded(sequence)
+    def _mosaic(self, slot: WatchSlot) -> bytes:
+        """All games of a source in one picture."""
         tiles = [tile for tile in range(TILES) if slot.tiles[tile, Tile.STATE]]
         rows = (max(tiles, default=0)) // COLUMNS + 1
         mosaic = np.zeros((rows * TILE_HEIGHT, COLUMNS * TILE_WIDTH, 3), np.uint8)
@@ -239,12 +259,11 @@ class LiveGames:
             view = slot.view(tile)
             if not view:
                 continue
-            picture = encoded.pictures[tile] = self._renderer.draw(view)
+            picture = self._renderer.draw(view)
             row, column = divmod(tile, COLUMNS)
             place = mosaic[row * TILE_HEIGHT :, column * TILE_WIDTH :][:TILE_HEIGHT, :TILE_WIDTH]
             place[:] = cv2.resize(picture, (TILE_WIDTH, TILE_HEIGHT), interpolation=cv2.INTER_AREA)
-        encoded.mosaic = jpeg(mosaic, _JPEG_MOSAIC)
-        return encoded
+        return jpeg(mosaic, _JPEG_MOSAIC)
 
 
 def _tiles(slot: WatchSlot) -> list[list[Any]]:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from a3g.algorithms.base import Algorithm
 from a3g.experience.rollout import Rollout
 from a3g.game.stages import STAGES, Stage
 from a3g.game.vector import MarioVectorEnv, StepResults
@@ -172,8 +173,14 @@ class WorkerView:
             slot.observations[tile] = observations[lane]
         slot.published()
 
-    def rollout_ended(self, rollout: Rollout) -> None:
-        """Show what the agent thought in the rollout: the value of each state, and how likely the chosen action was."""
+    def rollout_ended(self, rollout: Rollout, algorithm: Algorithm) -> None:
+        """Show what the agent thought in the rollout: how likely each action and what value a state had in the games that
+        somebody has chosen, in the others what the rollout tells.
+
+        Args:
+            rollout: the newest one.
+            algorithm: that played it, its network unchanged since.
+        """
         slot = self._games.slot
         if slot is None:
             return
@@ -191,8 +198,31 @@ class WorkerView:
         if "log_probs" in rollout.columns:
             chosen = np.exp(latest(rollout.columns["log_probs"]))
             np.put_along_axis(rows, actions.astype(np.int64)[..., None], chosen[..., None], axis=-1)
+        for tile in slot.chosen[slot.chosen < len(tiles)].tolist():
+            likely, values = _thoughts(rollout, tile, algorithm)
+            rows[:, tile, :-3], rows[:, tile, -3] = likely[-steps:], values[-steps:]
         table, history = slot.tiles, slot.history
         begin = table[tiles, Tile.HISTORY].astype(np.int64)
         for step in range(steps):
             history[tiles, (begin + step) % history.shape[1]] = rows[step]
         table[tiles, Tile.HISTORY] += steps
+
+
+@torch.no_grad()
+def _thoughts(rollout: Rollout, lane: int, algorithm: Algorithm) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """How likely each action was, (T, actions), and what value each state had, (T,), in one lane.
+
+    Computed again: a rollout keeps no more than the chosen actions' probabilities.
+    """
+    observations, begins = rollout.observations[:, lane], rollout.episode_starts[:, lane]
+    state = rollout.initial_state[:, lane : lane + 1]
+    with algorithm.computing():
+        size = 1
+        if not state.shape[-1]:  # without memory all steps can be computed at once
+            size, state = len(observations), algorithm.initial_state(len(observations))
+        likely, values = [], []
+        for observation, begin in zip(torch.split(observations, size), torch.split(begins, size), strict=True):
+            preferences, value, state = algorithm.preferences_and_values(algorithm.model, observation, state, begin)
+            likely.append(preferences.float().softmax(-1))
+            values.append(value.float())
+    return torch.cat(likely).cpu().numpy(), torch.cat(values).cpu().numpy()

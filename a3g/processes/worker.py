@@ -118,7 +118,7 @@ class Worker:
             self.algorithm.begin_rollout(self.store.agent_steps())
             rollout = self.collector.collect()
             if self._view is not None:
-                self._view.rollout_ended(rollout)
+                self._view.rollout_ended(rollout, self.algorithm)
             if not self.config.load_rms_stats:
                 self.store.observe(rollout.observations)
 

@@ -17,6 +17,7 @@
 #include "cartridge.hpp"
 #include "interleave.hpp"
 #include "machine.hpp"
+#include "maps.hpp"
 #include "max_pool.hpp"
 #include "palette.hpp"
 #include "profile.hpp"
@@ -177,6 +178,14 @@ void interleave_arrays(const nb::object& pictures, const nb::object& table, cons
   if (nb::try_cast(table, array, false) && array.dtype() == nb::dtype<std::uint16_t>())
     interleave_checked<std::uint16_t>(pictures, table, result);
   else interleave_checked<float>(pictures, table, result);
+}
+
+void write_maps(const nb::object& ram, const nb::object& maps) {
+  const std::size_t lanes = checked_shape(maps, "maps", "(lanes, 1, 1, bytes)")[0];
+  const std::uint8_t* from = checked_array<std::uint8_t>(ram, "ram", {lanes, std::tuple_size_v<Ram>}, false);
+  std::uint8_t* to = checked_array<std::uint8_t>(maps, "maps", {lanes, 1, 1, kMapBytes});
+  const nb::gil_scoped_release released;
+  for (std::size_t lane = 0; lane < lanes; ++lane) write_map(from + lane * std::tuple_size_v<Ram>, to + lane * kMapBytes);
 }
 
 // The shape that is pooled, and the shape of the result.
@@ -357,6 +366,10 @@ NB_MODULE(_core, module) {
       "interleave", &interleave_arrays, "pictures"_a, "table"_a, "result"_a,
       "Look up every byte of pictures in a table, uint16 or float32 (256,), and write the results, of the same type, channels "
       "last: pictures uint8 (n, stack, height, width), result (n, height, width, stack).");
+
+  module.def("write_maps", &write_maps, "ram"_a, "maps"_a,
+             "Draw what is around Mario, as a3g.game.map_observation does: ram, uint8 (lanes, 2048), to maps, uint8 (lanes, 1, 1, "
+             "1196).");
 
   module.def("max_pool", &max_pool_arrays, "x"_a, "y"_a, "winners"_a,
              "Max pooling of 3 x 3 windows, stride 2, padding 1: x, bfloat16 as uint16 (n, height, width, channels), to y, (n, "

@@ -20,7 +20,6 @@ struct MazeCheckpoint {
 constexpr MazeCheckpoint kMazeCheckpoints[] = {{3, 5}, {3, 9}, {6, 4}, {6, 5}, {6, 6}, {6, 8}, {6, 9}, {6, 10}};
 
 constexpr float kFinishReward = 30, kFailurePenalty = -30, kRightTurnReward = 30;
-constexpr float kCarefulFactor = 10;
 constexpr float kFallingPenalty = -1, kCeilingPenalty = -1;
 constexpr int kFallingHeight = 70, kCeilingHeight = 254;
 constexpr Stage kStagesWithWarpZone[] = {{1, 2}, {4, 2}};
@@ -100,12 +99,6 @@ float A3GReward::right_turn(const Ram& ram) {
   paid_.push_back(checkpoint);
   return kRightTurnReward;
 }
-
-// ---- a3g-careful -------------------------------------------------------------------------------------
-
-float CarefulReward::finish() { return kCarefulFactor * A3GReward::finish(); }
-
-float CarefulReward::failure() { return kCarefulFactor * A3GReward::failure(); }
 
 // ---- gym ---------------------------------------------------------------------------------------------
 

@@ -50,14 +50,6 @@ class A3GReward {
   Maze maze_;
 };
 
-class CarefulReward : public A3GReward {
- public:
-  static constexpr std::string_view kName = "a3g-careful";
-
-  float finish();
-  float failure();
-};
-
 class GymReward {
  public:
   static constexpr std::string_view kName = "gym";
@@ -113,7 +105,7 @@ class GymForwardReward : public GymReward {
 };
 
 // Saved games hold the index of the reward: a new one comes last.
-using Reward = std::variant<A3GReward, GymReward, GymBonusReward, GymForwardReward, CarefulReward>;
+using Reward = std::variant<A3GReward, GymReward, GymBonusReward, GymForwardReward>;
 
 // Throws std::invalid_argument if there is no reward of that name.
 Reward make_reward(std::string_view name);
