@@ -258,8 +258,6 @@ class TrainConfig:
         require(fits, "sticky_actions_max", highest, f"0 or at least --sticky-actions ({self.sticky_actions:g})")
         if self.cluster and self.serial:
             raise UserError("--serial trains in one process, --cluster on many machines: leave one of the two out.")
-        if self.cluster and self.watch is not None:
-            raise UserError("--watch shows the games of one machine: leave it out, or --cluster.")
         if self.cluster and not self.load_rms_stats:
             raise UserError("--cluster needs the shipped statistics of the pictures: leave --no-load-rms-stats out.")
         check_run_name(self.run_name)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,6 +20,7 @@ from a3g.cluster.server_mirror import ServerMirror
 from a3g.config import TrainConfig
 from a3g.errors import UserError
 from a3g.files import load_tensors
+from a3g.processes.companion import MachineStatus
 from a3g.processes.heartbeat import STARTING_FACTOR
 from a3g.processes.launcher import launch
 from a3g.processes.prepare import prepare_run
@@ -26,6 +28,7 @@ from a3g.processes.process import compute_on_one_core
 from a3g.processes.run_statistics import Run
 from a3g.processes.supervisor import MAX_DEATHS_WITHOUT_WORK, QUICK_DEATH_SECONDS, STOP_TIMEOUT_SECONDS, backoff
 from a3g.reporting.say import say
+from a3g.reporting.watch.address import bind
 from a3g.runs.checkpoint import SERVER
 
 NODES_SECONDS = 1.0
@@ -41,13 +44,16 @@ def train_on_cluster(config: TrainConfig) -> int:
     """
     setproctitle.setproctitle("a3g launch")
     compute_on_one_core()
-    with connected(config.cluster):
+    with contextlib.ExitStack() as closing:
+        # First of all, so that a port that is taken is said before anything is changed.
+        listening = None if config.watch is None else closing.enter_context(bind(config.watch_host, config.watch))
+        closing.enter_context(connected(config.cluster))
         nodes = nodes_for_us(config.cluster)
         run = prepare_run(config)
         try:
             processors = sum(min(node.cpus, config.workers) for node in nodes)
             say(f"a3g: {len(nodes)} machines with {processors} workers together; rule {config.cluster_rule}")
-            return launch(run, workers=False, companion=ClusterTraining(run))
+            return launch(run, workers=False, companion=ClusterTraining(run), listening=listening)
         finally:
             run.close()
 
@@ -130,6 +136,18 @@ class ClusterTraining:
 
     def note(self, message: str) -> None:
         """Nobody else has to know."""
+
+    def machines(self) -> Sequence[MachineStatus]:
+        now = time.monotonic()
+        return [
+            MachineStatus(
+                self._name(machine),
+                self._ledger.agent_steps(machine.number),
+                now - machine.reported_at,
+                machine.reported_at > machine.placed_at,
+            )
+            for machine in self._placed.values()
+        ]
 
     def stop(self) -> None:
         """Let the machines end, and take what they handed over."""

@@ -66,6 +66,10 @@ class Ledger:
         """Whether it has learnt anything since it was started."""
         return bool(self._reports[machine].counts[Count.UPDATES])
 
+    def agent_steps(self, machine: int) -> int:
+        """What a machine has played since it was started."""
+        return int(self._reports[machine].counts[Count.AGENT_STEPS])
+
     def publish(self) -> None:
         """Bring the run's counters up to date."""
         counters, reports = self._counters, list(self._reports.values())

@@ -24,6 +24,7 @@ from a3g.cluster.ray_cluster import check_versions, load_ray
 from a3g.cluster.reports import Directions, summarise
 from a3g.cluster.server import Reply, ranges
 from a3g.config import TrainConfig
+from a3g.processes.companion import MachineStatus
 from a3g.processes.counters import MOVING_AVERAGE_WEIGHT, Count
 from a3g.processes.launcher import launch
 from a3g.processes.prepare import prepare_run
@@ -87,6 +88,7 @@ class Machine:
                 curves=False,
                 record=False,
                 track=(),
+                watch=None,
                 checkpoint_interval=_NO_CHECKPOINTS_SECONDS,
             )
             run = prepare_run(own)
@@ -146,6 +148,10 @@ class _Link:
 
     def note(self, message: str) -> None:
         self._notes.append(message)
+
+    def machines(self) -> Sequence[MachineStatus]:
+        """There is none beside this one, as far as it knows."""
+        return ()
 
     def stop(self) -> None:
         """Hand over what the workers did last."""

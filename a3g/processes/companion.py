@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class MachineStatus:
+    """Where one of several machines stands, for people."""
+
+    title: str
+    agent_steps: int
+    """Since it was started."""
+    silent: float
+    """Seconds since its last report."""
+    has_reported: bool
 
 
 class Companion(Protocol):
@@ -32,6 +45,9 @@ class Companion(Protocol):
 
     def note(self, message: str) -> None:
         """Something happened, and the launcher has said it here."""
+
+    def machines(self) -> Sequence[MachineStatus]:
+        """Other machines that train now."""
 
     def stop(self) -> None:
         """The launcher's processes have ended; the run's last checkpoint comes after this."""

@@ -214,6 +214,7 @@ class _Launcher:
                 "restarts": status.restarts,
                 "restored": status.restored,
                 "seconds_before": counters.earlier_seconds,
+                "machines": [asdict(each) for each in ([] if self._companion is None else self._companion.machines())],
                 "children": {child.title: child.restarts for child in self._supervisor.children},
             }
         )

@@ -51,9 +51,11 @@ class RunControl:
 
 
 def watch_channel(config: TrainConfig) -> WatchChannel:
-    """Room for what a run shows."""
+    """Room for what a run shows: of a cluster's, only what this machine plays itself, its tests."""
     game = config.game_options()
-    return WatchChannel(config.workers, resolve_emulator(config.emulator), game.observation_shape, game.num_actions)
+    return WatchChannel(
+        0 if config.cluster else config.workers, resolve_emulator(config.emulator), game.observation_shape, game.num_actions
+    )
 
 
 class SharedRun:

@@ -55,7 +55,10 @@ class TrainingRun:
         self._played = Games(config.game_options(), Ghosts(folder, demos_folder(config.demos_dir), config.reward))
         self._curves = Curves(folder)
         self._rate: StepRate | None = None
-        self._worker_rates = [StepRate() for _ in range(config.workers)]
+        # Those of a cluster are on other machines, as far as this one is concerned.
+        self._workers = 0 if config.cluster else config.workers
+        self._worker_rates = [StepRate() for _ in range(self._workers)]
+        self._machine_rates: dict[str, StepRate] = {}
         self._beats = [(-1, 0.0)] * (config.workers + 1)
 
     def description(self) -> dict[str, Any]:
@@ -64,11 +67,11 @@ class TrainingRun:
             "kind": "training",
             "name": self._run.folder.name,
             "env": config.env,
-            "workers": config.workers,
+            "workers": self._workers,
             "lanes": config.lanes,
             "stages": [str(stage) for stage in config.test_stages()],
             "action_names": action_names(game),
-            "subtitle": f"{config.env}, {config.algorithm}, {config.workers} workers with {config.lanes} games each",
+            "subtitle": subtitle(config),
             "settings": settings_of(config),
             "play": can_play(),
         }
@@ -98,7 +101,7 @@ class TrainingRun:
             "stages": [_stage(stage) for stage in status.stages],
             "metrics": {metric(name).heading: value for name, value in status.metrics.items()},
             "phases": dict(zip(PHASE_NAMES, status.phase_shares, strict=True)),
-            "processes": self._processes(note.get("children", {}), seconds),
+            "processes": [*self._processes(note.get("children", {})), *self._machines(note.get("machines", []))],
             "viewers": self._games.viewers,
         }
 
@@ -114,15 +117,17 @@ class TrainingRun:
     async def play(self, websocket: WebSocket) -> None:
         await self._played.serve(websocket)
 
-    def _processes(self, children: dict[str, int], seconds: float) -> list[dict[str, Any]]:
+    def _processes(self, children: dict[str, int]) -> list[dict[str, Any]]:
         """The workers and the tester: steps per second, seconds since the last sign of life, restarts."""
         shared, now = self._run.shared, time.monotonic()
         processes = []
         for number, (before, _) in enumerate(self._beats):
+            is_worker = number < self._run.config.workers
+            if is_worker and not self._workers:
+                continue
             beats = shared.control.heartbeats.count(number)
             if beats != before:
                 self._beats[number] = beats, now
-            is_worker = number < self._run.config.workers
             title = f"a3g train {number}" if is_worker else "a3g test"
             rate = None
             if is_worker:
@@ -137,6 +142,22 @@ class TrainingRun:
                 }
             )
         return processes
+
+    def _machines(self, machines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Those of a cluster, as the launcher last said; a machine that comes back under its old name counts anew."""
+        now = time.monotonic()
+        rates = {each["title"]: self._machine_rates.get(each["title"]) or StepRate() for each in machines}
+        self._machine_rates = rates
+        return [
+            {
+                "title": each["title"],
+                "rate": rates[each["title"]].update(now, each["agent_steps"]),
+                "silent": each["silent"],
+                "started": each["has_reported"],
+                "restarts": 0,
+            }
+            for each in machines
+        ]
 
 
 class EvaluationRun:
@@ -224,7 +245,7 @@ class FinishedRun:
         return {
             "kind": "over",
             "name": self._folder.name,
-            "subtitle": f"{config.env}, {config.algorithm}, {config.workers} workers with {config.lanes} games each",
+            "subtitle": subtitle(config),
             "workers": config.workers,
             "lanes": config.lanes,
             "stages": [str(stage) for stage in config.test_stages()],
@@ -256,6 +277,12 @@ class FinishedRun:
 
     async def play(self, websocket: WebSocket) -> None:
         await self._played.serve(websocket)
+
+
+def subtitle(config: TrainConfig) -> str:
+    """What a training is, in a line."""
+    workers = f"up to {config.workers} workers on each machine" if config.cluster else f"{config.workers} workers"
+    return f"{config.env}, {config.algorithm}, {workers} with {config.lanes} games each"
 
 
 def demos_folder(folder: Path) -> Path:
