@@ -155,6 +155,9 @@ class TrainConfig:
     """Share of a stage's test episodes to clear for the stage to count as cleared."""
     test_sticky_actions: float = 0.0
     """Chance that an agent step of a test repeats the last action, if it is larger than --sticky-actions."""
+    average_steps: int = 0
+    """Test, and keep as the best, an average of the weights over about so many agent steps instead of the newest ones; 0: the
+    newest."""
     test_at_end: bool = False
     """Test the last weights before the run ends, unless a signal other than Ctrl-C ends it; another Ctrl-C ends the test."""
     test_interval: float = 20.0

@@ -30,6 +30,7 @@ _ALL_STAGES = {
     "test_episodes": 10,
     "test_sticky_actions": 0.1,
     "test_interval": 600.0,
+    "average_steps": 1_000_000,
 }
 # What experts have in common: maps, and a folder of their own for the weights, which play nothing that shows pictures.
 _EXPERT = {

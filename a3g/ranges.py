@@ -104,6 +104,7 @@ RANGES: dict[str, Range] = {
     "clear_rate": Range(0, 1, above_low=True, words="more than 0 and at most 1"),
     "test_sticky_actions": _CHANCE,
     "test_interval": _POSITIVE_SECONDS,
+    "average_steps": Range(0, 10**18),  # counted in 64 bits
     # -- when to stop
     "total_steps": Range(0, 10**18),  # counted in 64 bits
     "max_minutes": Range(0, _DAYS),

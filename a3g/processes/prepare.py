@@ -137,6 +137,8 @@ def restore(shared: SharedRun, checkpoint: Path) -> tuple[bytes, float]:
     with torch.no_grad():
         for name, target in targets.items():
             target.copy_(tensors[name])
+    if shared.average is not None:
+        shared.average.restore(tensors)
     shared.results.cleared_all.zero_()  # to be shown again: stages and settings may have changed
     counters = {name.removeprefix(COUNTERS): tensor for name, tensor in tensors.items() if name.startswith(COUNTERS)}
     shared.counters.load(replace(progress, resumed=progress.resumed + 1), counters)

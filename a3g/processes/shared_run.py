@@ -15,6 +15,7 @@ from a3g.processes.counters import RunCounters, StageCount, shared_zeros
 from a3g.processes.heartbeat import Heartbeats
 from a3g.processes.shared_model import SharedModel
 from a3g.processes.watch_channel import WatchChannel
+from a3g.processes.weight_average import WeightAverage
 from a3g.runs.barrier import CheckpointBarrier
 
 
@@ -66,10 +67,13 @@ class SharedRun:
         self.counters = RunCounters(config.workers)
         self.results = EvalResults()
         self.control = RunControl(config.workers)
+        self.average = WeightAverage(self.model.weights.detach(), config.average_steps) if config.average_steps else None
+        """What the tester tests instead of the newest weights; None if it tests those."""
         self.watch = watch_channel(config) if config.watch is not None else None
         """What the watch page shows; None without one."""
 
     def tensors_beside_model(self) -> dict[str, Tensor]:
         """What belongs in a checkpoint beside `SharedModel.tensors`."""
         counters = {f"counters.{name}": tensor for name, tensor in self.counters.tensors().items()}
-        return {**self.results.tensors(), **counters}
+        average = {} if self.average is None else self.average.tensors()
+        return {**self.results.tensors(), **counters, **average}

@@ -153,6 +153,8 @@ class Tester:
         """
         self._recorded.clear()
         self._shared.model.copy_to(self._flat)
+        if self._shared.average is not None:
+            self._flat.parameters.copy_(self._shared.average.weights)
         began = self._shared.counters.progress()
         agent_steps, began_at = began.agent_steps, time.monotonic()
         results = self._play_test(_Phase.TEST)
@@ -258,6 +260,8 @@ class Tester:
     def _beat(self) -> bool:
         """A sign of life before every step; returns whether to stop."""
         self._shared.control.heartbeats.beat(self._config.workers)
+        if self._shared.average is not None:
+            self._shared.average.update(self._shared.counters.agent_steps)
         return self._ends
 
     def _save_best(self) -> None:

@@ -24,6 +24,7 @@ from a3g.runs.progress import Progress
 
 COUNTERS = "counters."  # what the names of the counters begin with
 SERVER = "server."  # likewise of what a parameter server has beside the weights: a run may go on with or without one
+AVERAGE = "average."  # likewise of an average of the weights
 BEST_FILE = "best.file"  # the best weights' file, byte for byte, so that a checkpoint is enough to go on anywhere
 
 Say = Callable[[str], None]
@@ -69,7 +70,8 @@ def load_checkpoint(path: Path, expected: Mapping[str, tuple[int, ...]]) -> tupl
     """
 
     def check(shapes: Shapes, metadata: dict[str, str]) -> None:
-        found = {name: shape for name, shape in shapes.items() if not name.startswith((COUNTERS, SERVER)) and name != BEST_FILE}
+        beside = (COUNTERS, SERVER, AVERAGE)
+        found = {name: shape for name, shape in shapes.items() if not name.startswith(beside) and name != BEST_FILE}
         if found != dict(expected):
             raise UserError(
                 f"The checkpoint {path} was written with another network or optimizer: go on with the run's own settings."
