@@ -208,3 +208,26 @@ def test_exploration_on_a_cluster_finds_ways(nodes: Nodes, tmp_path: Path) -> No
     ended = run_command("main.py", "explore", "--cluster", nodes.address, *flags)
     assert ended.returncode == 0, ended
     assert any(tmp_path.iterdir())
+@pytest.mark.cluster
+@pytest.mark.timeout(3 * PATIENCE_SECONDS)
+def test_a_lost_head_ends_the_run_and_a_new_cluster_goes_on_with_it(
+    start: Callable[[list[str]], Run], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    folder = tmp_path / "logs" / "run"
+    with Nodes() as first:
+        run = start([*arguments(tmp_path), *HOGWILD_FLAGS, "--cluster", first.address])
+        wait_for(run, lambda: steps(folder)[0] > 0)
+        first.kill(0)
+        out, err = run.finish(1)
+    assert re.search(r"Ray's head at .* has not answered", out), (out, err)
+    assert "go on with it by" in out
+    summary = summary_of(folder)
+    assert summary["agent_steps"] >= sum(steps(folder)) > 0
+
+    goal = summary["agent_steps"] + 200
+    with Nodes() as second:
+        run = start([*arguments(tmp_path), "--resume", "run", "--cluster", second.address, "--total-steps", str(goal)])
+        run.finish(0)
+    assert summary_of(folder)["agent_steps"] >= goal

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import math
+import os
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +16,17 @@ from torch import Tensor
 
 from a3g.cluster.ledger import MAX_MACHINES, Ledger
 from a3g.cluster.machine import Machine
-from a3g.cluster.ray_cluster import Node, alive_nodes, connected, load_ray, nodes_for_us, on_node, versions
+from a3g.cluster.ray_cluster import (
+    Node,
+    alive_nodes,
+    answers,
+    connected,
+    head_of_cluster,
+    load_ray,
+    nodes_for_us,
+    on_node,
+    versions,
+)
 from a3g.cluster.reports import Coordinator, Directions
 from a3g.cluster.rules import make_rule
 from a3g.cluster.server_mirror import ServerMirror
@@ -32,6 +45,8 @@ from a3g.reporting.watch.address import bind
 from a3g.runs.checkpoint import SERVER
 
 NODES_SECONDS = 1.0
+# Ray's own driver ends itself, with nothing saved, when the head has been gone for a minute.
+HEAD_SECONDS = 10.0
 # A machine that is told to stop ends its rollout, hands over what it has learnt and clears up.
 MACHINE_STOP_SECONDS = STOP_TIMEOUT_SECONDS + 14.0
 
@@ -53,9 +68,15 @@ def train_on_cluster(config: TrainConfig) -> int:
         try:
             processors = sum(min(node.cpus, config.workers) for node in nodes)
             say(f"a3g: {len(nodes)} machines with {processors} workers together; rule {config.cluster_rule}")
-            return launch(run, workers=False, companion=ClusterTraining(run), listening=listening)
+            training = ClusterTraining(run)
+            code = launch(run, workers=False, companion=training, listening=listening)
         finally:
             run.close()
+        if training.is_headless:  # Ray would wait for its head for a minute, and then kill this process
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+        return code
 
 
 @dataclass
@@ -101,6 +122,10 @@ class ClusterTraining:
         self._placed: dict[str, _Placed] = {}
         self._history: dict[str, _History] = {}
         self._starts = 0
+        self.is_headless = False
+        """Whether Ray's head was lost; nothing is asked of Ray then."""
+        self._head = head_of_cluster()
+        self._asked_head_at, self._silent_since = -math.inf, math.inf
         self._coordinator: Any = None
         self._collecting: Any = None
         self._looked_at = 0.0
@@ -119,6 +144,10 @@ class ClusterTraining:
         self._place_machines(time.monotonic())
 
     def poll(self, now: float) -> tuple[str, bool] | None:
+        self._ask_head(now)
+        if now >= self._silent_since:  # much of what follows would wait for it
+            self.is_headless = now - self._silent_since >= HEAD_SECONDS
+            return (f"Ray's head at {self._head} has not answered for {HEAD_SECONDS:g} s", True) if self.is_headless else None
         self._collect(now)
         self._mirror.poll(now)
         self._ledger.note_bytes(now, self._mirror.received_bytes, self._mirror.sent_bytes)
@@ -151,7 +180,7 @@ class ClusterTraining:
 
     def stop(self) -> None:
         """Let the machines end, and take what they handed over."""
-        if self._coordinator is None:
+        if self._coordinator is None or self.is_headless:
             return
         self._finish_collecting(stop=True)
         results = [machine.result for machine in self._placed.values()]
@@ -162,6 +191,11 @@ class ClusterTraining:
             self._ray.kill(machine.actor)
         self._mirror.stop()
         self._ledger.publish()
+
+    def _ask_head(self, now: float) -> None:
+        if now - self._asked_head_at >= NODES_SECONDS:
+            self._asked_head_at = now
+            self._silent_since = math.inf if answers(self._head) else min(self._silent_since, now)
 
     # -- reports
 

@@ -15,6 +15,7 @@ from a3g.errors import UserError
 
 # Ray itself tries for minutes; a head that is there answers in milliseconds.
 CONNECT_SECONDS = 5.0
+HEAD_ANSWER_SECONDS = 0.5
 # A node that is asked for its version starts a process for that, and imports.
 VERSION_SECONDS = 120.0
 
@@ -84,6 +85,22 @@ def _check_reachable(address: str) -> None:
 
 def _first_line(error: Exception) -> str:
     return str(error).strip().split("\n")[0][:200]
+
+
+def head_of_cluster() -> str:
+    """host:port of the head of the cluster that this process is connected to."""
+    address: str = load_ray().get_runtime_context().gcs_address
+    return address
+
+
+def answers(address: str) -> bool:
+    """Whether something at host:port takes connections; says so within HEAD_ANSWER_SECONDS."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), HEAD_ANSWER_SECONDS).close()
+    except OSError:
+        return False
+    return True
 
 
 @dataclass(frozen=True, slots=True)
