@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: ablation campaign specialise demo setup train explore eval test test-fast test-avx2 test-cluster coverage soak kills lint lint-native format
+.PHONY: ablation campaign specialise demo setup train explore eval test test-fast test-avx2 test-cluster coverage soak soak-cluster kills lint lint-native format
 .PHONY: hooks docs
 .PHONY: bench bench-clear bench-train bench-staleness bench-native bench-native-optimisations native-compare
 
@@ -104,6 +104,12 @@ coverage: $(STAMP)
 MINUTES ?= 30
 soak: $(STAMP)
 	$(BIN)/python -m tests.stress.soak --minutes $(MINUTES)
+
+# The same of a run on a Ray cluster of two nodes on this machine, with a fault every half minute.
+soak-cluster: $(STAMP)
+	$(BIN)/python -c '$(subst "dev","cluster",$(PRINT_DEV_EXTRA))' > $(VENV)/cluster.txt
+	$(PIP) install --quiet --requirement $(VENV)/cluster.txt
+	$(BIN)/python -m tests.stress.cluster_soak --minutes $(MINUTES)
 
 # Kills the launcher at random moments and in the middle of saving, and looks what is left.
 KILLS ?= 200

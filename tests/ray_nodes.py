@@ -10,7 +10,9 @@ import socket
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import psutil
 
@@ -28,15 +30,16 @@ START_SECONDS = 240.0
 class Nodes:
     """Use as a context manager: afterwards nothing is left running."""
 
-    def __init__(self, cpus: int = 1, loopback: bool = False) -> None:
+    def __init__(self, cpus: int = 1, loopback: bool = False, environment: Mapping[str, str] = MappingProxyType({})) -> None:
         """
         Args:
             cpus: processors that each node has for us.
             loopback: whether the head listens on loopback only, which leaves it alone in its cluster.
+            environment: further variables of all its processes.
         """
         self._cpus = cpus
         self._ip = "127.0.0.1" if loopback else _own_address()
-        self._environment = {**ENVIRONMENT, **(LOOPBACK if loopback else {})}
+        self._environment = {**ENVIRONMENT, **(LOOPBACK if loopback else {}), **environment}
         self._ray = Path(sys.executable).parent / "ray"
         # Sockets lie in here, and a socket's path must be short.
         self._folder = tempfile.mkdtemp(prefix="ray", dir="/tmp")

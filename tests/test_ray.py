@@ -208,6 +208,8 @@ def test_exploration_on_a_cluster_finds_ways(nodes: Nodes, tmp_path: Path) -> No
     ended = run_command("main.py", "explore", "--cluster", nodes.address, *flags)
     assert ended.returncode == 0, ended
     assert any(tmp_path.iterdir())
+
+
 @pytest.mark.cluster
 @pytest.mark.timeout(3 * PATIENCE_SECONDS)
 def test_a_lost_head_ends_the_run_and_a_new_cluster_goes_on_with_it(
