@@ -64,10 +64,11 @@ class WeightAverage:
 
     @torch.no_grad()
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Go on from a checkpoint; from its newest weights, if it has no average of them."""
+        """Go on from a checkpoint whose weights are the newest by now; from those, if it has no average."""
         mine = self.tensors()
         if all(name in tensors and tensors[name].shape == mine[name].shape for name in mine):
             for name, tensor in mine.items():
                 tensor.copy_(tensors[name])
         else:
+            self.weights.copy_(self._newest)
             self._steps.fill_(-1)
