@@ -14,7 +14,7 @@ from a3g.cores import usable_cores
 from a3g.errors import UserError
 from a3g.game.options import REWARD_NAMES, GameOptions, reward_name
 from a3g.game.stages import STAGES, WHOLE_GAME, Stage, parse_env_id
-from a3g.network_spec import MAP_ENCODERS, NetworkSpec
+from a3g.network_spec import MAP_ENCODER, NetworkSpec
 from a3g.option_types import ActionSet, EmulatorName, Network, short
 from a3g.ranges import check_ranges, check_run_name, require
 
@@ -115,8 +115,6 @@ class TrainConfig:
     while training."""
     initialisation: Literal["a3g", "torch"] = "a3g"
     """Weights to begin with: drawn as in the original A3G, or as PyTorch does for each layer."""
-    stage_layers_only: bool = False
-    """With --network map-stages: learn in the stages' own layers alone; stages left out by --stages stay as they are."""
 
     # -- learning
     algorithm: Annotated[str, short("--loss")] = "a3c"
@@ -238,14 +236,10 @@ class TrainConfig:
             raise UserError("--no-fc needs the LSTM: leave --no-lstm out.")
         if self.train_stages and parse_env_id(self.env) is not None:
             raise UserError(f"--train-stages trains all 32 stages: it needs --env {WHOLE_GAME}, not {self.env}.")
-        if self.network in MAP_ENCODERS and self.observation != "map":
+        if self.network == MAP_ENCODER and self.observation != "map":
             raise UserError(f"--network {self.network} learns from maps: it needs --observation map, not {self.observation}.")
-        fits = self.network in MAP_ENCODERS or self.observation != "map"
-        require(fits, "network", self.network, "map or map-stages with --observation map")
-        if self.stage_layers_only and self.network != "map-stages":
-            raise UserError(f"--stage-layers-only needs --network map-stages, not {self.network}: others have no such layers.")
-        if self.stage_layers_only and self.algorithm in ("dqn", "dueling-dqn"):
-            raise UserError(f"--stage-layers-only goes with the actor-critic algorithms, not with {self.algorithm}.")
+        fits = self.network == MAP_ENCODER or self.observation != "map"
+        require(fits, "network", self.network, "map with --observation map")
         if self.amsgrad and self.optimizer != "Adam":
             raise UserError(f"--amsgrad is a variant of Adam: it needs --optimizer Adam, not {self.optimizer}.")
         if self.serial and self.watch is not None:

@@ -10,8 +10,8 @@ MAP_PLACE_AT = 970
 that holds is 1."""
 FIRST_MAP_SIZE = MAP_PLACE_AT + MAP_STAGES + MAP_PAGES + MAP_AREA_TYPES
 """Bytes that maps had at first. What came later stands behind them."""
-MAP_ENCODERS = ("map", "map-stages")
-"""Encoders that read maps."""
+MAP_ENCODER = "map"
+"""The encoder that reads maps."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import tyro
 from a3g.game.options import EMULATOR_NAMES
 
 ActionSet = Literal["a3g", "right", "simple", "complex", "walk-jump"]
-Network = Literal["impala", "nature", "nips", "conv4", "map", "map-stages"]
+Network = Literal["impala", "nature", "nips", "conv4", "map"]
 if TYPE_CHECKING:
     EmulatorName = str
 else:  # the choices are those of the table of engines

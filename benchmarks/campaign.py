@@ -22,7 +22,7 @@ from a3g.config import TrainConfig
 from a3g.errors import UserError
 from a3g.runs.history import HistoryEntry, append_to_history, read_history
 from a3g.runs.paths import BEST_NAME, HISTORY_NAME, checkpoints_in
-from a3g.runs.weights import load_weights, weights_path
+from a3g.runs.weights import weights_path
 from benchmarks.campaign_plot import describe, draw, joined
 
 ROOT = Path(__file__).parents[1]
@@ -69,9 +69,7 @@ class Part:
             command += ["--run-name", self.run.name]
             self._begin()
             if weights_path(self.folder, ENV).is_file():
-                # Those of an expert may have been divided by stages (benchmarks/specialise.py).
-                network = load_weights(weights_path(self.folder, ENV)).network.encoder
-                command += ["--load", "--load-model-dir", str(self.folder), "--network", network]
+                command += ["--load", "--load-model-dir", str(self.folder)]
         if minutes:
             command += ["--max-minutes", str(minutes)]
         # The best weights of the tests: into the run's folder, so that what is shipped changes only when somebody means it.

@@ -1,15 +1,17 @@
 """Trains an expert for all stages on one stage after the other: `python -m benchmarks.specialise --help`.
 
-Each stage gets a training run of its own, with the stages' own layers alone (`--stage-layers-only`), so that runs don't disturb
-each other; as many go on side by side as there are cores. Then old and new expert play the same episodes, and of each stage the
-layers of the better one are kept. All samples of a run are of one stage, so its gradients are far less noisy than those of a
-run on 32 stages at the same learning rate.
+Each stage gets a network of its own, which begins as the one for all stages; as many trainings go on side by side as there are
+cores. All samples are of one stage then: in as many of them it gets better where the network for all hardly does. Then both
+play the same episodes of the stage, and its own weights are kept if they clear more. What is kept is scored by other episodes.
+
+The folder `experts` is what `--preset all-stages --expert` takes: in a stage with weights of its own those teach.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 import statistics
 import subprocess
 import sys
@@ -18,22 +20,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import tyro
-from torch import Tensor
 
 from a3g.config import TrainConfig
 from a3g.cores import usable_cores
 from a3g.errors import UserError
 from a3g.game.options import GameOptions
 from a3g.game.rules import Outcome
-from a3g.game.stages import STAGES, WHOLE_GAME
-from a3g.networks.map_of_stages import divided_by_stages, take_stage
+from a3g.game.stages import STAGES, WHOLE_GAME, env_id_of, parse_stage
 from a3g.runs.checkpoint import find_checkpoint
 from a3g.runs.playable import load_checkpoint_weights
 from a3g.runs.scores import GameSettings, Score, StageScore
 from a3g.runs.weights import Weights, load_weights, save_weights, weights_path
 
 ROOT = Path(__file__).resolve().parent.parent
-_NAMES = tuple(map(str, STAGES))
 STICKY_ACTIONS = 0.1
 
 
@@ -42,94 +41,93 @@ class Options:
     """Go on with an expert for all stages, stage by stage."""
 
     expert: Path = Path("trained_models/experts")
-    """Folder of the weights to begin with."""
+    """Folder of the weights to begin with: those for all stages, and those of single stages that are there already."""
     out: Path = Path("logs/specialised")
-    """Folder of the runs' folders and of the new weights; runs that are there already are not done again."""
-    stages: tuple[str, ...] = _NAMES
-    minutes: float = 2.0
-    """Of each stage's run."""
-    episodes: int = 20
-    """That old and new weights play per stage, with sticky actions."""
+    """Folder of the runs' folders and, in experts, of the new weights; runs that are there already are not done again."""
+    stages: tuple[str, ...] = tuple(map(str, STAGES))
+    minutes: float = 4.0
+    """Of each stage's run, on one core."""
+    episodes: int = 100
+    """That old and new weights play of the stage, with sticky actions; and as many for the score."""
     arguments: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """One more argument for main.py; can be given several times."""
 
-
-def specialise(stage: str, options: Options) -> None:
-    """Train on one stage, unless that was done before."""
-    if (options.out / stage / "summary.json").is_file():
-        return
-    command = [sys.executable, "main.py", "--preset", "expert", "--network", "map-stages", "--stage-layers-only"]
-    command += ["--stages", stage, "--workers", "1"]
-    command += ["--load", "--load-model-dir", str(options.expert), "--save-model-dir", str(options.out / "best" / stage)]
-    command += ["--log-dir", str(options.out), "--run-name", stage, "--max-minutes", str(options.minutes)]
-    # Only the first test, of the weights it begins with: the runs need all of the time.
-    command += ["--test-interval", "99999", *options.arguments]
-    with (options.out / f"{stage}.log").open("w") as log:
-        code = subprocess.run(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, check=False).returncode
-    print(f"{stage}: " + (f"exit code {code}, see {options.out / stage}.log" if code else "trained"), flush=True)
+    @property
+    def experts(self) -> Path:
+        return self.out / "experts"
 
 
-def merged(base: dict[str, Tensor], options: Options, stages: tuple[str, ...]) -> dict[str, Tensor]:
-    """The weights to begin with, with what each of some stages' runs learnt in its own layers."""
-    tensors = {name: tensor.clone() for name, tensor in base.items()}
-    for stage in stages:
-        learnt = load_checkpoint_weights(find_checkpoint(stage, options.out, print)).tensors
-        take_stage(tensors, learnt, _NAMES.index(stage))
-    return tensors
+def env_id(stage: str) -> str:
+    return env_id_of(parse_stage(stage))
 
 
-def save(path: Path, begun: Weights, tensors: dict[str, Tensor], agent_steps: int, score: Score | None = None) -> None:
-    spec = dataclasses.replace(begun.network, encoder="map-stages")
-    model = dataclasses.replace(begun, network=spec, tensors=tensors).build()
+def begin(stage: str, options: Options) -> Path:
+    """A folder with the weights that a stage's run begins with: its own, or those for all stages."""
+    own = weights_path(options.expert, env_id(stage))
+    folder = options.out / "begun" / stage
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(own if own.is_file() else weights_path(options.expert, WHOLE_GAME), weights_path(folder, WHOLE_GAME))
+    return folder
+
+
+def specialise(stage: str, options: Options) -> str:
+    """Train on one stage, unless that was done before, and keep what is better; returns what to print."""
+    begun = begin(stage, options)
+    if not (options.out / stage / "summary.json").is_file():
+        command = [sys.executable, "main.py", "--preset", "expert", "--stages", stage, "--workers", "1"]
+        command += ["--load", "--load-model-dir", str(begun), "--save-model-dir", str(options.out / "best" / stage)]
+        command += ["--log-dir", str(options.out), "--run-name", stage, "--max-minutes", str(options.minutes)]
+        # Only the first test, of the weights it begins with: the runs need all of the time.
+        command += ["--average-steps", "200000", "--test-interval", "99999", *options.arguments]
+        with (options.out / f"{stage}.log").open("w") as log:
+            code = subprocess.run(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, check=False).returncode
+        if code:
+            return f"{stage}: exit code {code}, see {options.out / stage}.log"
+    old = load_weights(weights_path(begun, WHOLE_GAME))
+    new = load_checkpoint_weights(find_checkpoint(stage, options.out, print))
+    candidate = weights_path(options.out / "candidates", env_id(stage))
+    save(candidate, new, env_id(stage))
+    before, after = (play(path, stage, options, seed=1) for path in (weights_path(begun, WHOLE_GAME), candidate))
+    kept = new if after.cleared > before.cleared else old
+    path = weights_path(options.experts, env_id(stage))
+    save(path, kept, env_id(stage))
+    scored = play(path, stage, options, seed=2)  # what was chosen by some episodes is scored by others
+    game = dataclasses.replace(kept.game, sticky_actions=STICKY_ACTIONS)
+    score = Score({stage: scored}, GameSettings.of(game), TrainConfig().clear_rate, kept.agent_steps)
+    save(path, kept, env_id(stage), score)
+    rates = "  ".join(f"{each.clear_rate:4.0%}" for each in (before, after, scored))
+    return f"{stage}  before, after, kept: {rates}  {new.agent_steps:,} agent steps"
+
+
+def save(path: Path, weights: Weights, env: str, score: Score | None = None) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_weights(path, model, begun.env_id, begun.game, agent_steps, score, begun.algorithm)
+    save_weights(path, weights.build(), env, weights.game, weights.agent_steps, score, weights.algorithm)
 
 
-def play(weights: Path, options: Options, game: GameOptions, seed: int) -> dict[str, StageScore]:
-    """Of each stage, how well it was played with sticky actions."""
-    table = weights.with_suffix(".json")
-    command = [sys.executable, "gym_eval.py", "--weights", str(weights), "--json", str(table), "--seed", str(seed)]
-    command += ["--num-episodes", str(options.episodes * len(STAGES))]
-    command += ["--sticky-actions", str(game.sticky_actions), "--time-per-stage", str(game.time_per_stage)]
+def play(weights: Path, stage: str, options: Options, seed: int) -> StageScore:
+    """How well a stage is played with sticky actions."""
+    table = options.out / f"{stage}-{seed}.json"
+    game = GameOptions()
+    command = [sys.executable, "gym_eval.py", "--env", env_id(stage), "--weights", str(weights), "--json", str(table)]
+    command += ["--seed", str(seed), "--num-episodes", str(options.episodes)]
+    command += ["--sticky-actions", str(STICKY_ACTIONS), "--time-per-stage", str(game.time_per_stage)]
     subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, check=True)
     episodes = json.loads(table.read_text())["episodes"]
-    scores: dict[str, StageScore] = {}
-    for stage in _NAMES:
-        own = [episode for episode in episodes if episode["stage"] == stage]
-        cleared = sum(episode["outcome"] == Outcome.CLEARED for episode in own)
-        scores[stage] = StageScore(len(own), cleared, statistics.mean(episode["progress"] for episode in own))
-    return scores
+    cleared = sum(episode["outcome"] == Outcome.CLEARED for episode in episodes)
+    return StageScore(len(episodes), cleared, statistics.mean(episode["progress"] for episode in episodes))
 
 
 def main() -> int:
     options = tyro.cli(Options)
-    options.out.mkdir(parents=True, exist_ok=True)
-    begun = load_weights(weights_path(options.expert, WHOLE_GAME))
-    base = begun.tensors if begun.network.encoder == "map-stages" else divided_by_stages(begun.tensors)
+    options.experts.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(weights_path(options.expert, WHOLE_GAME), weights_path(options.experts, WHOLE_GAME))
     with ThreadPoolExecutor(usable_cores()) as pool:
-        list(pool.map(lambda stage: specialise(stage, options), options.stages))
-    summaries = {stage: options.out / stage / "summary.json" for stage in options.stages}
-    steps = {stage: json.loads(path.read_text())["agent_steps"] for stage, path in summaries.items() if path.is_file()}
-    agent_steps = begun.agent_steps + sum(steps.values())
-    game = dataclasses.replace(begun.game, sticky_actions=STICKY_ACTIONS)
-
-    def test(name: str, stages: tuple[str, ...], seed: int) -> dict[str, StageScore]:
-        """Of the weights with what was learnt in some stages."""
-        path = weights_path(options.out / name, WHOLE_GAME)
-        tensors = merged(base, options, stages)
-        save(path, begun, tensors, agent_steps)
-        played = play(path, options, game, seed)
-        save(path, begun, tensors, agent_steps, Score(played, GameSettings.of(game), TrainConfig().clear_rate, agent_steps))
-        return played
-
-    before, after = test("before", (), seed=1), test("after", tuple(steps), seed=1)
-    better = tuple(stage for stage in steps if after[stage].cleared > before[stage].cleared)
-    chosen = test("chosen", better, seed=2)  # what was chosen by some episodes is scored by others
-    for stage in options.stages:
-        rates = "  ".join(f"{scores[stage].clear_rate:4.0%}" for scores in (before, after, chosen))
-        print(f"{stage}  before, after, chosen: {rates}  {steps.get(stage, 0):,} agent steps")
-    mean = statistics.mean(score.clear_rate for score in chosen.values())
-    print(f"{len(better)} stages' layers chosen; mean clear rate {mean:.1%}; weights in {options.out / 'chosen'}")
+        for line in pool.map(lambda stage: specialise(stage, options), options.stages):
+            print(line, flush=True)
+    scores = [load_weights(path).score for path in sorted(options.experts.glob("SuperMarioBros-?-?-v0.safetensors"))]
+    rates = [score.mean_clear_rate for score in scores if score is not None]
+    if rates:
+        print(f"mean clear rate of {len(rates)} stages {statistics.mean(rates):.1%}; weights in {options.experts}")
     return 0
 
 

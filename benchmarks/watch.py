@@ -2,8 +2,11 @@
 
     python -m benchmarks.watch --json FILE
 
-Trainings take turns: without the page, with the page and nobody looking, with one viewer that asks for every picture. The
-viewer's own work, a browser's, is not counted among the page's: it mostly runs on another machine, so here it decodes nothing.
+Trainings take turns: without the page, with the page and nobody looking, with one viewer that asks for every picture. Several
+workers never do the same twice, and how fast they are varies by more than the page costs. So it is one worker with the same
+seed, which repeats exactly, and the training with all its processes has to make do with one core: what the page takes, the
+worker lacks. With more cores the page's share is smaller. The viewer's own work, a browser's, is on another core: it mostly
+runs on another machine, so here it decodes nothing.
 Then a player presses a key again and again, while a training uses all cores and on a machine that does nothing else.
 """
 
@@ -43,7 +46,7 @@ class Options:
 
     flags: str = "--preset quick --env SuperMarioBros-1-1-v0"
     """Flags of main.py, in one string."""
-    minutes: float = 1.0
+    agent_steps: int = 25_000
     """Of each training."""
     rounds: int = 5
     """How often the three take turns."""
@@ -54,9 +57,15 @@ class Options:
 
 
 @contextmanager
-def running(command: list[str]) -> Iterator[str]:
-    """A program that says where its page is; gives host and port, empty without a page. Ends with the program."""
+def running(command: list[str], core: int | None = None) -> Iterator[str]:
+    """A program that says where its page is; gives host and port, empty without a page. Ends with the program.
+
+    Args:
+        core: the only one that it may use; None: all.
+    """
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if core is not None:
+        os.sched_setaffinity(process.pid, {core})  # before it starts any other process
     assert process.stdout is not None
     address = ""
     if "--watch" in command or "watch" in command:
@@ -90,11 +99,12 @@ def look_on(address: str, ends: threading.Event) -> None:
 
 def train(folder: Path, name: str, options: Options, page: bool, viewer: bool) -> float:
     """Agent steps per second of a training."""
-    command = [sys.executable, "main.py", *options.flags.split(), "--max-minutes", str(options.minutes)]
+    command = [sys.executable, "main.py", *options.flags.split(), "--total-steps", str(options.agent_steps)]
+    command += ["--workers", "1", "--test-interval", "100000"]
     command += ["--log-dir", str(folder), "--save-model-dir", str(folder / "models"), "--run-name", name]
     command += ["--watch", "0"] if page else []
     ends = threading.Event()
-    with running(command) as address:
+    with running(command, min(os.sched_getaffinity(0))) as address:
         looking = threading.Thread(target=look_on, args=(address, ends), daemon=True)
         if viewer:
             looking.start()
@@ -166,6 +176,7 @@ def main(options: Options) -> None:
         "key_to_picture_while_training": busy,
         "key_to_picture": idle,
     }
+    print(f"{machine()}, one core for the training and its page")
     for name, values in ratios.items():
         rounds = f"rounds {min(values):.3f} to {max(values):.3f}"
         print(f"{name}: {1 - statistics.median(values):.1%} slower than without the page ({rounds})")

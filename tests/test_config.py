@@ -157,9 +157,8 @@ def switches(kind: type[TrainConfig | EvalConfig]) -> list[str]:
 def test_every_switch_of_main_can_be_switched_on_and_off(name: str) -> None:
     """Regression of another A3C program, where `type=bool` makes every value true."""
     flag = name.replace("_", "-")
-    needs = ["--observation", "map", "--network", "map-stages"] if name == "stage_layers_only" else []
-    assert getattr(parse_train([*needs, f"--{flag}"]), name) is True
-    assert getattr(parse_train([*needs, f"--no-{flag}"]), name) is False
+    assert getattr(parse_train([f"--{flag}"]), name) is True
+    assert getattr(parse_train([f"--no-{flag}"]), name) is False
 
 
 @pytest.mark.parametrize("name", switches(EvalConfig))
@@ -269,7 +268,7 @@ BAD_TRAIN_VALUES = [
     ("--preset a3c --amsgrad", "--amsgrad is a variant of Adam: it needs --optimizer Adam, not RMSprop"),
     ("--preset ddqn --lstm", "A DQN has no LSTM here: add --no-lstm"),
     ("--preset ddqn --network map", "--network map learns from maps: it needs --observation map, not pictures"),
-    ("--preset ddqn --observation map", "--network must be map or map-stages with --observation map, not nature"),
+    ("--preset ddqn --observation map", "--network must be map with --observation map, not nature"),
     ("--no-fc --no-lstm", "--no-fc needs the LSTM: leave --no-lstm out"),
     ("--lanes 0", "--lanes must be at least 1"),
     ("--num-steps 0", "--num-steps must be at least 1"),

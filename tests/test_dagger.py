@@ -19,10 +19,12 @@ from a3g.errors import UserError
 from a3g.experience.expert_collector import ExpertCollector
 from a3g.experience.make import make_collector
 from a3g.game.emulators import available_emulators
+from a3g.game.map_observation import MAP_ONE
 from a3g.game.native_vector import NativeVectorEnv
 from a3g.game.options import MAP_SHAPE
 from a3g.game.stages import Stage
 from a3g.game.starts import UniformStarts
+from a3g.network_spec import MAP_PLACE_AT, MAP_STAGES
 from a3g.networks.actor_critic import ActorCritic
 from a3g.reporting.phases import PhaseClock
 from a3g.runs.expert import load_expert
@@ -154,6 +156,23 @@ def test_an_expert_is_read_from_weights_that_see_the_map(tmp_path: Path) -> None
     torch.testing.assert_close(expert(maps[2:3]), log_probs[2:3])
 
 
+def test_weights_of_a_stages_own_speak_in_that_stage(tmp_path: Path) -> None:
+    names = ("SuperMarioBros-v0", "SuperMarioBros-1-3-v0", "SuperMarioBros-8-4-v0")
+    for seed, name in enumerate(names):
+        torch.manual_seed(seed)
+        save_expert(tmp_path / f"{name}.safetensors")
+    maps = np.random.default_rng(1).integers(0, 2, (4, *MAP_SHAPE), np.uint8)
+    maps[..., MAP_PLACE_AT : MAP_PLACE_AT + MAP_STAGES] = 0
+    stages = [2, 0, 31, 2]
+    maps[range(4), 0, 0, [MAP_PLACE_AT + stage for stage in stages]] = MAP_ONE
+    alone = {name: load_expert(settings(expert=tmp_path / f"{name}.safetensors"))(maps) for name in names}
+    together = load_expert(settings(expert=tmp_path, env="SuperMarioBros-v0"))(maps)
+    for lane, name in enumerate((names[1], names[0], names[2], names[1])):
+        torch.testing.assert_close(together[lane], alone[name][lane])
+    few = load_expert(settings(expert=tmp_path, env="SuperMarioBros-v0", stages=("8-4",)))(maps)
+    torch.testing.assert_close(few[0], alone[names[0]][0], msg="only the weights of stages that are played are loaded")
+
+
 @pytest.mark.parametrize(
     ("expert", "training", "complaint"),
     [
@@ -177,7 +196,7 @@ def test_a_missing_or_unfitting_expert_is_refused(
 
 
 def test_a_map_needs_its_network_and_dagger_no_lstm() -> None:
-    with pytest.raises(UserError, match=r"^--network must be map or map-stages with --observation map, not impala\.$"):
+    with pytest.raises(UserError, match=r"^--network must be map with --observation map, not impala\.$"):
         TrainConfig(observation="map")
     with pytest.raises(UserError, match=r"^--network map learns from maps: it needs --observation map, not pictures\.$"):
         TrainConfig(network="map")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from a3g.errors import UserError
@@ -24,8 +26,10 @@ from a3g.game.map_observation import (
 )
 from a3g.game.memory import RAM_SIZE
 from a3g.game.options import MAP_SHAPE, GameOptions
-from a3g.game.stages import Stage
-from a3g.network_spec import FIRST_MAP_SIZE, MAP_PLACE_AT, MAP_STAGES
+from a3g.game.stages import WHOLE_GAME, Stage
+from a3g.network_spec import FIRST_MAP_SIZE, MAP_PLACE_AT, MAP_STAGES, NetworkSpec
+from a3g.networks.actor_critic import ActorCritic
+from a3g.runs.weights import load_weights, save_weights, weights_path
 
 DEMOS = Path(__file__).resolve().parent.parent / "trained_models" / "demos"
 pytestmark = pytest.mark.skipif("native" not in available_emulators(), reason="the native core is not built here")
@@ -168,6 +172,21 @@ def test_the_core_draws_any_ram_as_numpy_does() -> None:
     write_maps(ram, ours)
     write_maps_in_numpy(ram, theirs)
     np.testing.assert_array_equal(ours, theirs)
+
+
+def test_weights_that_read_shorter_maps_do_the_same_with_todays(tmp_path: Path) -> None:
+    torch.manual_seed(4)
+    spec = NetworkSpec("map", (1, 1, FIRST_MAP_SIZE), hidden_size=16, lstm=False)
+    older = ActorCritic(spec).eval()
+    path = weights_path(tmp_path, WHOLE_GAME)
+    save_weights(path, older, WHOLE_GAME, GameOptions(observation="map"), agent_steps=7)
+    weights = load_weights(path)
+    assert weights.network == replace(spec, observation_shape=MAP_SHAPE)
+    maps, begins = torch.randint(0, 256, (1, 3, *MAP_SHAPE), dtype=torch.uint8), torch.ones(1, 3, dtype=torch.bool)
+    theirs = older(maps[..., :FIRST_MAP_SIZE], older.initial_state(3), begins)
+    ours = weights.build()(maps, older.initial_state(3), begins)
+    for their, our in zip(theirs, ours, strict=True):
+        torch.testing.assert_close(our, their, rtol=1e-4, atol=1e-4)
 
 
 def test_maps_are_bytes_of_a_fixed_shape_on_every_engine() -> None:

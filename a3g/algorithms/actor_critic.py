@@ -18,7 +18,6 @@ from a3g.experience.advantages import gae
 from a3g.experience.rollout import Rollout, Step
 from a3g.network_spec import NetworkSpec
 from a3g.networks.actor_critic import ActorCritic
-from a3g.networks.map_of_stages import train_stage_layers_only
 
 # Gradients of an update are added up over passes of about this many samples, for memory: one pass over the 320 samples
 # of a rollout of the original A3G's network took 150 MB more.
@@ -92,8 +91,6 @@ class ActorCriticAlgorithm(Algorithm):
 
     def __init__(self, config: TrainConfig, device: torch.device) -> None:
         super().__init__(config, device)
-        if config.stage_layers_only:
-            train_stage_layers_only(self.model)
         # On a GPU one large pass is the fastest.
         on_gpu = device.type == "cuda"
         self._samples_per_pass = config.lanes * config.num_steps if on_gpu else SAMPLES_PER_PASS[config.observation]

@@ -104,6 +104,15 @@ def write_maps(ram: NDArray[np.uint8], maps: NDArray[np.uint8]) -> None:
     (_draw_natively or write_maps_in_numpy)(ram, maps)
 
 
+def stages_of(maps: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """The stages that maps are of, (lanes,): 0 for 1-1 to 31 for 8-4.
+
+    Args:
+        maps: (lanes, *MAP_SHAPE).
+    """
+    return maps.reshape(len(maps), -1)[:, MAP_PLACE_AT : MAP_PLACE_AT + MAP_STAGES].argmax(axis=1)
+
+
 def write_maps_in_numpy(ram: NDArray[np.uint8], maps: NDArray[np.uint8]) -> None:
     """As `write_maps`, without the native core; native/src/maps.cpp does the same."""
     lanes = len(ram)

@@ -7,7 +7,6 @@ import math
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from a3g.networks.map_of_stages import MAP_FEATURES, MapOfStages
 from a3g.networks.pooling import max_pool
 
 
@@ -40,6 +39,8 @@ class _ImpalaBlock(nn.Module):
 
 
 Shape = tuple[int, int, int]
+MAP_FEATURES = 384
+"""Of the first layer of the network that reads maps."""
 
 
 def _impala(shape: Shape) -> nn.Sequential:
@@ -79,5 +80,4 @@ ENCODERS = {
     "nips": _nips,
     "conv4": _conv4,
     "map": _map,
-    "map-stages": MapOfStages,
 }

@@ -10,9 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from a3g.errors import UserError
-from a3g.network_spec import MAP_ENCODERS, NetworkSpec
+from a3g.network_spec import MAP_ENCODER, NetworkSpec
 from a3g.networks.encoders import ENCODERS
-from a3g.networks.map_of_stages import StageLinear
 from a3g.networks.pictures import can_look_up, look_up
 
 # Mean and variance of the grey pictures that the original A3G measured over all stages and shipped.
@@ -43,7 +42,7 @@ class PixelNetwork(nn.Module):
             raise UserError(f"Unknown network {spec.encoder!r}: choose one of {', '.join(ENCODERS)}.")
         self.spec = spec
         stack, height, width = spec.observation_shape
-        mean, variance = _MAP_STATISTICS if spec.encoder in MAP_ENCODERS else (SHIPPED_INPUT_MEAN, SHIPPED_INPUT_VARIANCE)
+        mean, variance = _MAP_STATISTICS if spec.encoder == MAP_ENCODER else (SHIPPED_INPUT_MEAN, SHIPPED_INPUT_VARIANCE)
         self.register_buffer("input_mean", torch.tensor(mean))
         self.register_buffer("input_variance", torch.tensor(variance))
         self.encoder = ENCODERS[spec.encoder](spec.observation_shape)
@@ -132,8 +131,6 @@ class PixelNetwork(nn.Module):
                 nn.init.xavier_uniform_(module.weight)
                 assert module.bias is not None
                 nn.init.zeros_(module.bias)
-            elif isinstance(module, StageLinear):
-                module.reset_parameters()
         if isinstance(self.fc, nn.Linear):
             self.fc.weight.mul_(math.sqrt(2.0))
         self._initialise_heads()

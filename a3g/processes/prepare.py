@@ -21,7 +21,6 @@ from a3g.experience.make import check_experience
 from a3g.files import looking_into, remove_remains, temporary_path, write_atomically
 from a3g.game.emulators import resolve_emulator
 from a3g.network_spec import NetworkSpec
-from a3g.networks.map_of_stages import divided_by_stages
 from a3g.processes.memory_estimate import check_memory
 from a3g.processes.process import check_gpus
 from a3g.processes.run_description import describe_run
@@ -71,10 +70,7 @@ def prepare_run(config: TrainConfig) -> Run:
             checkpoint = find_checkpoint(config.resume, config.log_dir, say)
         if config.load and checkpoint is None:
             path = weights_path(config.load_model_dir, config.env)
-            weights = load_weights(path)
-            tensors = weights.tensors
-            if weights.network == replace(model.spec, encoder="map") and model.spec.encoder == "map-stages":
-                tensors = divided_by_stages(tensors)
+            tensors = load_weights(path).tensors
             check_fit({name: tuple(tensor.shape) for name, tensor in tensors.items()}, config.algorithm, model.spec, path)
             model.load_state_dict(tensors)
         shared, best, saved_at = SharedRun(model, config), b"", 0.0

@@ -13,7 +13,7 @@ from a3g.errors import UserError
 from a3g.files import load_tensors, looking_into, read_json
 from a3g.networks.flat_parameters import FlatParameters
 from a3g.reporting.say import say
-from a3g.runs.checkpoint import load_progress, newest_good
+from a3g.runs.checkpoint import AVERAGE, load_progress, newest_good
 from a3g.runs.paths import BEST_NAME, checkpoints_in
 from a3g.runs.weights import Weights, load_weights, weights_path
 
@@ -71,7 +71,9 @@ def load_checkpoint_weights(path: Path) -> Weights:
         raise UserError(f"The checkpoint {path} has {error}.") from error
     model = algorithm_class(config.algorithm).build_model(config.network_spec())
     flat = FlatParameters(model)
-    weights, statistics = tensors.get("model.weights"), tensors.get("model.input_statistics")
+    # An average is what the run's tester tested.
+    weights = tensors.get(f"{AVERAGE}weights", tensors.get("model.weights"))
+    statistics = tensors.get("model.input_statistics")
     if weights is None or weights.shape != flat.parameters.shape or statistics is None or statistics.shape != (3,):
         raise UserError(f"The checkpoint {path} holds no weights of the network that its settings describe.")
     if not bool(weights.isfinite().all() and statistics.isfinite().all()):

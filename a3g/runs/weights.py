@@ -17,7 +17,7 @@ from a3g.algorithms import algorithm_class
 from a3g.errors import UserError
 from a3g.files import Shapes, load_tensors, read_json, save_tensors
 from a3g.game.options import MAP_SHAPE, GameOptions
-from a3g.network_spec import FIRST_MAP_SIZE, MAP_ENCODERS, NetworkSpec
+from a3g.network_spec import FIRST_MAP_SIZE, MAP_ENCODER, NetworkSpec
 from a3g.networks.pixel_network import PixelNetwork
 from a3g.runs.scores import Score
 
@@ -99,7 +99,7 @@ def load_weights(path: Path) -> Weights:
 def _widened(weights: Weights) -> Weights:
     """Weights that read the shorter maps of earlier versions, made to read today's: what they don't know has no weight."""
     shape = weights.network.observation_shape
-    if weights.network.encoder not in MAP_ENCODERS or math.prod(shape) != FIRST_MAP_SIZE:
+    if weights.network.encoder != MAP_ENCODER or math.prod(shape) != FIRST_MAP_SIZE:
         return weights
     network = dataclasses.replace(weights.network, observation_shape=MAP_SHAPE)
     with torch.device("meta"):
