@@ -110,7 +110,8 @@ def stages_of(maps: NDArray[np.uint8]) -> NDArray[np.int64]:
     Args:
         maps: (lanes, *MAP_SHAPE).
     """
-    return maps.reshape(len(maps), -1)[:, MAP_PLACE_AT : MAP_PLACE_AT + MAP_STAGES].argmax(axis=1)
+    stages: NDArray[np.int64] = maps.reshape(len(maps), -1)[:, MAP_PLACE_AT : MAP_PLACE_AT + MAP_STAGES].argmax(axis=1)
+    return stages
 
 
 def write_maps_in_numpy(ram: NDArray[np.uint8], maps: NDArray[np.uint8]) -> None:

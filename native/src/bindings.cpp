@@ -367,9 +367,10 @@ NB_MODULE(_core, module) {
       "Look up every byte of pictures in a table, uint16 or float32 (256,), and write the results, of the same type, channels "
       "last: pictures uint8 (n, stack, height, width), result (n, height, width, stack).");
 
-  module.def("write_maps", &write_maps, "ram"_a, "maps"_a,
-             "Draw what is around Mario, as a3g.game.map_observation does: ram, uint8 (lanes, 2048), to maps, uint8 (lanes, 1, 1, "
-             "1196).");
+  module.def(
+      "write_maps", &write_maps, "ram"_a, "maps"_a,
+      "Draw what is around Mario, as a3g.game.map_observation does: ram, uint8 (lanes, 2048), to maps, uint8 (lanes, 1, 1, "
+      "1196).");
 
   module.def("max_pool", &max_pool_arrays, "x"_a, "y"_a, "winners"_a,
              "Max pooling of 3 x 3 windows, stride 2, padding 1: x, bfloat16 as uint16 (n, height, width, channels), to y, (n, "
