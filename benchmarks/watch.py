@@ -2,11 +2,13 @@
 
     python -m benchmarks.watch --json FILE
 
-Trainings take turns: without the page, with the page and nobody looking, with one viewer that asks for every picture. Several
-workers never do the same twice, and how fast they are varies by more than the page costs. So it is one worker with the same
-seed, which repeats exactly, and the training with all its processes has to make do with one core: what the page takes, the
-worker lacks. With more cores the page's share is smaller. The viewer's own work, a browser's, is on another core: it mostly
-runs on another machine, so here it decodes nothing.
+How many agent steps a second a training makes varies by more than the page costs, from run to run and, on rented machines, from
+minute to minute. So the two parts of the cost are measured where they arise. What a worker does for the page is timed in one
+process, in which short stretches without the page, with nobody looking and with a viewer take turns many times. What the page's
+own process takes is its processor time while a training uses all cores, with nobody looking and with one viewer, who asks for
+every picture. The viewer's own work, a browser's, mostly runs on another machine; here it decodes nothing. The cost is the
+worker's share, and the page's time as a share of all cores.
+
 Then a player presses a key again and again, while a training uses all cores and on a machine that does nothing else.
 """
 
@@ -15,6 +17,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import signal
 import statistics
 import struct
@@ -29,10 +32,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
+import torch
 import tyro
 from websockets.exceptions import WebSocketException
 from websockets.sync.client import connect
 
+from a3g.algorithms import make_algorithm
+from a3g.command_line import parse_train
+from a3g.experience.make import make_collector
+from a3g.game.emulators import resolve_emulator
+from a3g.processes.watch_channel import WatchChannel
+from a3g.processes.watch_views import WorkerView
+from a3g.reporting.phases import PhaseClock
 from benchmarks.training_run import machine
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -46,10 +58,12 @@ class Options:
 
     flags: str = "--preset quick --env SuperMarioBros-1-1-v0"
     """Flags of main.py, in one string."""
-    agent_steps: int = 25_000
-    """Of each training."""
-    rounds: int = 5
-    """How often the three take turns."""
+    seconds: float = 40.0
+    """That the page's process is measured with nobody looking, and as long with a viewer."""
+    rounds: int = 40
+    """How often the worker's three kinds of stretches take turns."""
+    rollouts: int = 1
+    """In each stretch."""
     presses: int = 100
     """Keys pressed for the latency."""
     json: Path | None = None
@@ -57,22 +71,15 @@ class Options:
 
 
 @contextmanager
-def running(command: list[str], core: int | None = None) -> Iterator[str]:
-    """A program that says where its page is; gives host and port, empty without a page. Ends with the program.
-
-    Args:
-        core: the only one that it may use; None: all.
-    """
+def running(command: list[str]) -> Iterator[str]:
+    """A program that says where its page is; gives host and port. Ends with the program."""
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    if core is not None:
-        os.sched_setaffinity(process.pid, {core})  # before it starts any other process
     assert process.stdout is not None
     address = ""
-    if "--watch" in command or "watch" in command:
-        for line in process.stdout:
-            if found := _URL.search(line):
-                address = found[1]
-                break
+    for line in process.stdout:
+        if found := _URL.search(line):
+            address = found[1]
+            break
     drain = threading.Thread(target=process.stdout.read, daemon=True)
     drain.start()
     try:
@@ -97,20 +104,72 @@ def look_on(address: str, ends: threading.Event) -> None:
             time.sleep(0.5)  # the training has not begun, or has ended
 
 
-def train(folder: Path, name: str, options: Options, page: bool, viewer: bool) -> float:
-    """Agent steps per second of a training."""
-    command = [sys.executable, "main.py", *options.flags.split(), "--total-steps", str(options.agent_steps)]
-    command += ["--workers", "1", "--test-interval", "100000"]
-    command += ["--log-dir", str(folder), "--save-model-dir", str(folder / "models"), "--run-name", name]
-    command += ["--watch", "0"] if page else []
+def worker_costs(options: Options) -> dict[str, list[float]]:
+    """How much longer a worker's rollout takes than without the page, as a share, for each round."""
+    torch.set_num_threads(1)
+    config = parse_train([*shlex.split(options.flags), "--workers", "1"])
+    game = config.game_options()
+    algorithm = make_algorithm(config, torch.device("cpu"))
+    channel = WatchChannel(1, resolve_emulator(config.emulator), game.observation_shape, game.num_actions)
+    view = WorkerView(channel, 0)
+    is_shown = False
+
+    def after_step(*arguments: Any) -> None:
+        if is_shown:
+            view.after_step(*arguments)
+
+    collector = make_collector(config, 0, algorithm, 1, PhaseClock(), lambda: None, after_step=after_step)
+
+    def stretch(page: bool, viewer: bool) -> float:
+        nonlocal is_shown
+        is_shown = page
+        channel.want({0: {0}} if viewer else {})
+        began = time.process_time()
+        for _ in range(options.rollouts):
+            rollout = collector.collect()
+            if page:
+                view.rollout_ended(rollout, algorithm)
+            for _ in algorithm.updates(rollout):
+                pass
+        return time.process_time() - began
+
+    kinds = {"off": (False, False), "nobody": (True, False), "one viewer": (True, True)}
+    times = {name: [stretch(*kind)] for name, kind in kinds.items()}  # not counted: everything gets warm
+    for turn in range(options.rounds):
+        for name in (list(kinds), list(reversed(kinds)))[turn % 2]:
+            times[name].append(stretch(*kinds[name]))
+    collector.close()
+    return {
+        name: [after / before - 1 for after, before in zip(times[name][1:], times["off"][1:], strict=True)]
+        for name in ("nobody", "one viewer")
+    }
+
+
+def page_costs(folder: Path, options: Options) -> dict[str, float]:
+    """Processor seconds that the page's process takes: to start, and for each second with nobody and with one viewer."""
+    minutes = (2 * options.seconds + 40) / 60
+    command = [sys.executable, "main.py", *shlex.split(options.flags), "--max-minutes", str(minutes), "--watch", "0"]
+    command += ["--log-dir", str(folder), "--save-model-dir", str(folder / "models"), "--run-name", "watched"]
     ends = threading.Event()
-    with running(command, min(os.sched_getaffinity(0))) as address:
-        looking = threading.Thread(target=look_on, args=(address, ends), daemon=True)
-        if viewer:
-            looking.start()
-    ends.set()
-    summary: dict[str, Any] = json.loads((folder / name / "summary.json").read_text())
-    return float(summary["agent_steps_per_second"])
+    with running(command) as address:
+        time.sleep(20)
+        page = next(each for each in psutil.process_iter() if " ".join(each.cmdline()).startswith("a3g watch"))
+        found = {"start": taken(page)}
+        for name, looks in (("nobody", False), ("one viewer", True)):
+            if looks:
+                threading.Thread(target=look_on, args=(address, ends), daemon=True).start()
+                time.sleep(5)
+            before, began = taken(page), time.monotonic()
+            time.sleep(options.seconds)
+            found[name] = (taken(page) - before) / (time.monotonic() - began)
+        ends.set()
+    return found
+
+
+def taken(process: psutil.Process) -> float:
+    """Processor seconds of a process so far."""
+    times = process.cpu_times()
+    return float(times.user + times.system)
 
 
 def latencies(address: str, presses: int) -> list[float]:
@@ -151,35 +210,32 @@ def describe(times: list[float]) -> dict[str, float]:
 
 
 def main(options: Options) -> None:
-    rates: dict[str, list[float]] = {"off": [], "nobody": [], "one viewer": []}
+    worker = {name: statistics.median(shares) for name, shares in worker_costs(options).items()}
+    cores = len(os.sched_getaffinity(0))
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        for turn in range(options.rounds):
-            for name, page, viewer in (("off", False, False), ("nobody", True, False), ("one viewer", True, True)):
-                rates[name].append(train(folder, f"{name.replace(' ', '-')}-{turn}", options, page, viewer))
-                print(f"{name}: {rates[name][-1]:,.0f} agent steps/s", flush=True)
-        command = [sys.executable, "main.py", *options.flags.split(), "--max-minutes", "2", "--log-dir", place]
+        page = page_costs(folder, options)
+        command = [sys.executable, "main.py", *shlex.split(options.flags), "--max-minutes", "2", "--log-dir", place]
         command += ["--save-model-dir", str(folder / "models"), "--run-name", "played", "--watch", "0"]
         with running(command) as address:
             busy = describe(latencies(address, options.presses))
         with running([sys.executable, "-m", "a3g", "watch", str(folder / "played"), "--port", "0"]) as address:
             idle = describe(latencies(address, options.presses))
-    # Each round's ratio is of trainings that ran after one another.
-    ratios = {
-        name: [rate / off for rate, off in zip(rates[name], rates["off"], strict=True)] for name in ("nobody", "one viewer")
-    }
     results = {
         "machine": machine(),
-        "cores": os.cpu_count(),
-        "agent_steps_per_second": rates,
-        "ratio_to_off": {name: statistics.median(values) for name, values in ratios.items()},
+        "cores": cores,
+        "worker": worker,
+        "page_seconds": page,
+        "cost": {name: worker[name] + page[name] / cores for name in worker},
         "key_to_picture_while_training": busy,
         "key_to_picture": idle,
     }
-    print(f"{machine()}, one core for the training and its page")
-    for name, values in ratios.items():
-        rounds = f"rounds {min(values):.3f} to {max(values):.3f}"
-        print(f"{name}: {1 - statistics.median(values):.1%} slower than without the page ({rounds})")
+    print(f"{machine()}; the page's process takes {page['start']:.1f} s to start")
+    for name, share in worker.items():
+        print(
+            f"{name}: {share + page[name] / cores:.1%} of {cores} cores: a worker takes {share:.1%} longer, the page's process "
+            f"{page[name]:.1%} of one core"
+        )
     for name, latency in (("while a training runs", busy), ("on an idle machine", idle)):
         print(f"key to picture {name}: median {latency['median_ms']:.0f} ms, 95% within {latency['p95_ms']:.0f} ms")
     if options.json is not None:
