@@ -45,6 +45,7 @@ from a3g.reporting.watch.address import bind
 from a3g.runs.checkpoint import SERVER
 
 NODES_SECONDS = 1.0
+COLLECT_SECONDS = 0.5
 # Ray's own driver ends itself, with nothing saved, when the head has been gone for a minute.
 HEAD_SECONDS = 10.0
 # A machine that is told to stop ends its rollout, hands over what it has learnt and clears up.
@@ -128,6 +129,7 @@ class ClusterTraining:
         self._asked_head_at, self._silent_since = -math.inf, math.inf
         self._coordinator: Any = None
         self._collecting: Any = None
+        self._collected_at = -math.inf
         self._looked_at = 0.0
         self._says_none = False
         self._refused: UserError | None = None
@@ -205,6 +207,9 @@ class ClusterTraining:
     def _collect(self, now: float) -> None:
         """Take the machines' newest reports, and let them know what is to be done."""
         if self._collecting is None:
+            if now - self._collected_at < COLLECT_SECONDS:
+                return
+            self._collected_at = now
             self._collecting = self._coordinator.collect.remote(self._directions())
         ready, _ = self._ray.wait([self._collecting], timeout=0)
         if ready:

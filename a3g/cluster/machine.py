@@ -31,8 +31,9 @@ from a3g.processes.prepare import prepare_run
 from a3g.processes.process import compute_on_one_core
 from a3g.processes.run_statistics import Run
 
-POLL_SECONDS = 0.005
-REPORT_SECONDS = 0.5
+# Looking more often took some hundredths of a core; updates that wait so long for their exchange are hardly older for it.
+POLL_SECONDS = 0.05
+REPORT_SECONDS = 1.0
 # A server that does not answer for so long is asked again with the next difference. Training goes on meanwhile.
 REPLY_SECONDS = 5.0
 # A server that is gone is being started again.
