@@ -6,22 +6,26 @@
 Pieces: time that a shard needs for an exchange, time that a machine needs for its half, size of a message, round trip of a
 call, and how many updates a machine makes. The server is saturated, and has to be cut into shards, when its processors or its
 network would be busy for more than UTILISATION of the time. With `--check`, the same number of workers trains under the
-ordinary launcher and on 1, 2, 4 nodes, by turns.
+ordinary launcher and on 1, 2, 4 nodes, by turns. Agent steps per second vary by 5% from run to run, whatever the launcher; so
+what counts beside them is how much processor time the workers get each second, which all else on the machine takes from them.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shlex
 import statistics
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 import tyro
 
@@ -36,6 +40,8 @@ from benchmarks.training_run import TrainingRun, machine, train
 MACHINES = (1, 2, 4, 8, 16, 32, 64, 128, 250, 500, 1_000)
 # A queue before a server that is busier than this grows long.
 UTILISATION = 0.7
+# Seconds until a training that has begun runs as it will.
+SETTLING_SAMPLES = 10
 
 
 @dataclass(frozen=True)
@@ -61,7 +67,7 @@ class Options:
     """Numbers of real nodes to train on, on this machine."""
     check_workers: int = 4
     """Workers together in each of those runs."""
-    check_updates: int = 8
+    check_updates: int = 32
     """--cluster-updates of those runs."""
     check_minutes: float = 1.0
     json: Path | None = None
@@ -164,6 +170,40 @@ def predict(machines: int, pieces: Pieces, options: Options) -> Prediction:
     )
 
 
+class WorkerTime:
+    """How many cores the workers on this machine have while this is entered, once they have all begun."""
+
+    def __init__(self) -> None:
+        self.cores = 0.0
+        self._samples: list[tuple[float, dict[int, float]]] = []
+        self._ends = threading.Event()
+        self._thread = threading.Thread(target=self._sample, daemon=True)
+
+    def __enter__(self) -> WorkerTime:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ends.set()
+        self._thread.join()
+        most = max((len(taken) for _, taken in self._samples), default=0)
+        whole = [(at, taken) for at, taken in self._samples if len(taken) == most]
+        if len(whole) > SETTLING_SAMPLES + 1:
+            (began, before), (ended, after) = whole[SETTLING_SAMPLES], whole[-1]
+            self.cores = sum(after[pid] - before.get(pid, 0.0) for pid in after) / (ended - began)
+
+    def _sample(self) -> None:
+        while not self._ends.wait(1.0):
+            taken: dict[int, float] = {}
+            for process in psutil.process_iter():
+                with contextlib.suppress(psutil.Error):
+                    if " ".join(process.cmdline()).startswith("a3g train"):
+                        times = process.cpu_times()
+                        taken[process.pid] = times.user + times.system
+            if taken:
+                self._samples.append((time.monotonic(), taken))
+
+
 def check(options: Options, folder: Path) -> list[dict[str, Any]]:
     """The same workers under the ordinary launcher and on real nodes."""
     from tests.ray_nodes import ENVIRONMENT, Nodes
@@ -173,13 +213,17 @@ def check(options: Options, folder: Path) -> list[dict[str, Any]]:
     found = []
     for number in options.check:
         workers = max(options.check_workers // number, 1)
-        alone = train(folder, f"{number}-alone", [*flags, "--workers", str(workers * number)])
+        with WorkerTime() as time_alone:
+            alone = train(folder, f"{number}-alone", [*flags, "--workers", str(workers * number)])
         with Nodes(cpus=workers) as nodes:
             for _ in range(number - 1):
                 nodes.add()
             more = ["--workers", str(workers), "--cluster", nodes.address, "--cluster-rule", options.rule]
-            together = train(folder, f"{number}-nodes", [*flags, *more, "--cluster-updates", str(options.check_updates)])
-        found.append(compare(number, workers, alone, together))
+            more += ["--cluster-updates", str(options.check_updates)]
+            with WorkerTime() as time_together:
+                together = train(folder, f"{number}-nodes", [*flags, *more])
+        shares = {"alone_worker_cores": time_alone.cores, "cluster_worker_cores": time_together.cores}
+        found.append({**compare(number, workers, alone, together), **shares})
         print(json.dumps(found[-1]), flush=True)
     return found
 
@@ -237,7 +281,8 @@ def main() -> None:
             expected = found["updates_per_second"] / options.check_updates * pieces.message_bytes / 1e6
             found["model_mb_per_second"] = expected
             print(
-                f"{found['nodes']} nodes: {found['ratio']:.0%} of one launcher's agent steps/s with as many workers; the "
+                f"{found['nodes']} nodes: {found['ratio']:.0%} of one launcher's agent steps/s with as many workers, whose "
+                f"processes get {found['cluster_worker_cores']:.2f} cores instead of {found['alone_worker_cores']:.2f}; the "
                 f"server gets {found['received_mb_per_second']:.3f} MB/s, the model says {expected:.3f}"
             )
     if options.json is not None:
