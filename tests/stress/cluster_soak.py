@@ -27,6 +27,7 @@ import psutil
 
 from a3g.errors import UserError
 from a3g.runs.checkpoint import load_progress, newest_good
+from a3g.runs.paths import checkpoints_in
 from tests.ray_nodes import ENVIRONMENT, Nodes
 from tests.running import ROOT, arguments
 
@@ -72,10 +73,12 @@ class ClusterSoak:
 
     @property
     def agent_steps(self) -> int:
-        """Of the newest checkpoint."""
+        """Of the newest checkpoint; 0 if there is none yet."""
+        if not checkpoints_in(self.run_folder):
+            return 0
         try:
             return load_progress(newest_good(self.run_folder, lambda text: None)).agent_steps
-        except (UserError, OSError):  # there is none yet, or the newest has just been removed
+        except (UserError, OSError):  # it has just been removed
             return 0
 
     def say(self, text: str) -> None:
