@@ -42,6 +42,9 @@ STOP_SECONDS = 120.0
 MARK = "A3G_CLUSTER_SOAK"
 MARKED = {MARK: str(os.getpid()), "SPT_NOENV": "1"}
 
+MACHINE = "ray::Machine"
+"""What Ray calls the process of a machine's launcher."""
+
 FAULTS = {
     "SIGKILL to a node, and another joins": 4,
     "SIGKILL to the parameter server": 3,
@@ -119,6 +122,7 @@ class ClusterSoak:
         fault = self.chance.choices(list(FAULTS), list(FAULTS.values()))[0]
         before = self.agent_steps
         if not self._do(fault):
+            self.say(f"nobody there for: {fault}")
             return
         self.faults[fault] += 1
         self.say(f"{fault} at {before:,} agent steps")
@@ -134,11 +138,11 @@ class ClusterSoak:
         elif fault == "SIGKILL to the coordinator of the machines":
             return self._signal("ray::Coordinator", signal.SIGKILL)
         elif fault == "SIGKILL to a machine's launcher":
-            return self._signal("a3g machine", signal.SIGKILL)
+            return self._signal(MACHINE, signal.SIGKILL)
         elif fault == "SIGKILL to a worker of a machine":
             return self._signal("a3g train", signal.SIGKILL)
         elif fault == "SIGSTOP to a machine's launcher":
-            return self._signal("a3g machine", signal.SIGSTOP)
+            return self._signal(MACHINE, signal.SIGSTOP)
         elif fault == "SIGKILL to the driver":
             newest = self.agent_steps
             self._driver.kill()
