@@ -9,6 +9,8 @@ Addresses are those of doppelganger's commented disassembly (https://www.romhack
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -63,6 +65,9 @@ _TIMER, _INTERVAL_TIMER = 0x078A, 0x0796  # [EnemyFrameTimer], [EnemyIntervalTim
 _MOVING, _SPIN, _SPIN_SPEED = 0x0046, 0x0034, 0x0388  # [Enemy_MovingDir], [FirebarSpinDirection], [FirebarSpinSpeed]
 _FIREBARS = range(0x1B, 0x20)
 _LONG_FIREBAR = 0x1F
+# Of the 32 angles of firebars, by the C library's functions: NumPy's own differ in the last bit between processors.
+_SINES = np.array([math.sin(angle * (2 * math.pi / 32)) for angle in range(32)])
+_COSINES = np.array([math.cos(angle * (2 * math.pi / 32)) for angle in range(32)])
 
 _PLANE_OF = np.full(0x41, -1)
 _PLANE_OF[[0, 1, 2, 3, 4, 5, 6, 8, 9, 0x0A, 0x0B, 0x0E, 0x0F, 0x10, 0x11, 0x14, 0x33]] = _STOMPABLE
@@ -193,12 +198,12 @@ def _draw_objects(
     bars = np.isin(kinds[lane, slot], _FIREBARS)
     if bars.any():
         some = lane[bars], slot[bars]
-        angle = (ram[some[0], _Y_SPEED + some[1]] & 31) * (2 * np.pi / 32)
+        angle = ram[some[0], _Y_SPEED + some[1]] & 31
         lengths = np.where(kinds[some] == _LONG_FIREBAR, 12, 6)
         for ball in range(2, 12, 2):
             far = ball < lengths
-            ball_x = object_x[some] + (8 * ball * np.sin(angle)).astype(np.int32)
-            ball_y = object_y[some] - (8 * ball * np.cos(angle)).astype(np.int32)
+            ball_x = object_x[some] + (8 * ball * _SINES[angle]).astype(np.int32)
+            ball_y = object_y[some] - (8 * ball * _COSINES[angle]).astype(np.int32)
             marks.append((some[0][far], plane[some][far], ball_x[far], ball_y[far]))
     lanes_of, planes_of, xs, ys = (np.concatenate(parts) for parts in zip(*marks, strict=True))
     at_column = (xs >> 4) - column[lanes_of] + COLUMNS_BEHIND
@@ -210,7 +215,7 @@ def _draw_objects(
     order = np.argsort(distance, axis=1, kind="stable")[:, :_NEAREST]
     every = np.arange(lanes)[:, None]
     there = present[every, order]
-    angle = (speeds[1][every, order] & 31) * (2 * np.pi / 32)
+    angle = speeds[1][every, order] & 31
     is_bar = np.isin(kinds[every, order], _FIREBARS)
     numbers = np.stack(
         [
@@ -222,8 +227,8 @@ def _draw_objects(
             np.where(plane[every, order] == _STOMPABLE, MAP_ONE, 0),
             np.where(plane[every, order] == _DEADLY, MAP_ONE, 0),
             np.where(states[every, order] & 0x20, MAP_ONE, 0),
-            np.where(is_bar, _signed((127 * np.sin(angle)).astype(np.int32)), 0),
-            np.where(is_bar, _signed((127 * np.cos(angle)).astype(np.int32)), 0),
+            np.where(is_bar, _signed((127 * _SINES[angle]).astype(np.int32)), 0),
+            np.where(is_bar, _signed((127 * _COSINES[angle]).astype(np.int32)), 0),
         ],
         axis=-1,
     )
