@@ -229,8 +229,8 @@ def report(soak: ClusterSoak, seconds: float) -> str:
         f"| faults | {soak.faults.total()}, one every {seconds / max(soak.faults.total(), 1):.1f} s |",
         f"| agent steps at the end | {soak.agent_steps:,} |",
         f"| starts of the driver | {soak.starts} |",
-        f"| once a fault is done and its cluster is up, until a checkpoint has more agent steps | {recoveries[len(recoveries) // 2]:.1f} s, at most "
-        f"{recoveries[-1]:.1f} s |",
+        f"| once a fault is done and its cluster is up, until a checkpoint has more agent steps | "
+        f"{recoveries[len(recoveries) // 2]:.1f} s, at most {recoveries[-1]:.1f} s |",
         f"| promises broken | {len(soak.broken)} |",
     ]
     return "\n".join([*lines, *(f"- {each}" for each in soak.broken)])
