@@ -59,8 +59,8 @@ class Nodes:
             self.kill(node)
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def add(self, *options: str) -> int:
-        """Start a node; returns its number."""
+    def add(self, *options: str, environment: Mapping[str, str] = MappingProxyType({})) -> int:
+        """Start a node, with further variables of its own; returns its number."""
         options = options or ("--address", self.address)
         command = [str(self._ray), "start", *options, "--node-ip-address", self._ip, "--num-cpus", str(self._cpus)]
         command += ["--object-store-memory", "100000000", "--disable-usage-stats", "--include-log-monitor=false"]
@@ -68,7 +68,7 @@ class Nodes:
         started = subprocess.run(
             command,
             check=False,
-            env=self._environment,
+            env={**self._environment, **environment},
             capture_output=True,
             text=True,
             timeout=START_SECONDS,

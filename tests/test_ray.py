@@ -210,6 +210,44 @@ def test_exploration_on_a_cluster_finds_ways(nodes: Nodes, tmp_path: Path) -> No
     assert any(tmp_path.iterdir())
 
 
+@pytest.fixture
+def another_version(tmp_path: Path) -> dict[str, str]:
+    """Variables with which Python finds the program in another version, as on a machine where that is installed."""
+    installed = tmp_path / "another"
+    (installed / "a3g").mkdir(parents=True)
+    for each in (ROOT / "a3g").iterdir():
+        (installed / "a3g" / each.name).symlink_to(each)
+    start = installed / "a3g" / "__init__.py"
+    start.unlink()
+    start.write_text((ROOT / "a3g" / "__init__.py").read_text() + '\n__version__ = "9.9.9"\n')
+    # Ray puts the driver's folder first: what is imported before stays.
+    (installed / "sitecustomize.py").write_text(f"import sys\nsys.path.insert(0, {str(installed)!r})\nimport a3g\n")
+    return {"PYTHONPATH": str(installed)}
+
+
+@pytest.mark.cluster
+@pytest.mark.timeout(3 * PATIENCE_SECONDS)
+def test_a_machine_with_another_version_is_refused_at_first_and_left_out_later(
+    nodes: Nodes, another_version: dict[str, str], start: Callable[[list[str]], Run], tmp_path: Path
+) -> None:
+    folder = tmp_path / "logs" / "run"
+    flags = [*arguments(tmp_path), *HOGWILD_FLAGS, "--cluster", nodes.address]
+    run = start(flags)
+    wait_for(run, lambda: steps(folder)[0] > 0)
+    nodes.add(environment=another_version)
+    log = folder / "train.log"
+    wait_for(run, lambda: "has a3g 0.1.0, this one 9.9.9" in log.read_text())
+    wait_for(run, lambda: "nothing is started there any more" in log.read_text())
+    then = steps(folder)[0]
+    wait_for(run, lambda: steps(folder)[0] > then)
+    run.process.send_signal(signal.SIGINT)
+    run.finish(128 + signal.SIGINT)
+    assert sum(steps(folder)) == steps(folder)[0], "it took no part"
+
+    refused = run_command(*flags[1:], "--run-name", "another")
+    assert_one_sentence(refused, r"has a3g 9\.9\.9, this one 0\.1\.0: install the same version on both")
+
+
 @pytest.mark.cluster
 @pytest.mark.timeout(3 * PATIENCE_SECONDS)
 def test_a_lost_head_ends_the_run_and_a_new_cluster_goes_on_with_it(
