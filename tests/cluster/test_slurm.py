@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from a3g.errors import UserError
+from a3g.files import load_tensors
+from a3g.processes.counters import Count
 from a3g.runs.checkpoint import load_progress
 from a3g.runs.paths import checkpoints_in
 from tests.cluster.slurm_cluster import SlurmCluster, missing_programs, slurm_cluster
@@ -25,6 +27,7 @@ pytestmark = [
 ]
 
 SCRIPT = ROOT / "a3g" / "cluster" / "slurm" / "train.sbatch"
+RAY_SCRIPT = SCRIPT.with_name("ray.sbatch")
 # On a busy machine a training takes minutes to start.
 PATIENCE_SECONDS = 1500.0
 
@@ -45,6 +48,16 @@ def small_flags() -> list[str]:
 
 def agent_steps(folder: Path) -> int:
     return int(json.loads((folder / "summary.json").read_text())["agent_steps"])
+
+
+def saved_steps_of_machines(folder: Path) -> list[int]:
+    """Of machines 0 and 1 of a training with Ray."""
+    try:
+        tensors, _ = load_tensors(checkpoints_in(folder)[-1], "checkpoint")
+    except (IndexError, UserError):
+        return [0, 0]
+    counts: list[int] = tensors["server.machine_counts"][:2, Count.AGENT_STEPS].tolist()
+    return counts
 
 
 def saved_steps(folder: Path) -> int:
@@ -93,6 +106,30 @@ def test_a_job_goes_on_after_preemption_and_after_its_time_limit(cluster: SlurmC
     cluster.wait_for(lambda: agent_steps(run) > middle, PATIENCE_SECONDS)
     assert count(f"{SMALL['env']}, 1 workers") == 3  # nothing began anew
     assert count("goes on from") == 2
+
+
+def test_a_job_of_two_nodes_trains_with_ray_and_goes_on_after_its_time_limit(cluster: SlurmCluster, tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    run, output = tmp_path / "logs" / "mario", tmp_path / "output"
+    options = ["--parsable", "--job-name=mario", "--nodes=2", "--cpus-per-task=1", "--mem=4000", f"--output={output}"]
+    flags = [*small_flags(), "--log-dir", str(tmp_path / "logs"), "--save-model-dir", str(tmp_path / "models")]
+    flags += ["--checkpoint-interval", "2", "--cluster-updates", "2"]
+    job = cluster.run("sbatch", *options, f"--chdir={ROOT}", f"--export=ALL,PYTHON={sys.executable}", str(RAY_SCRIPT), *flags)
+    cluster.wait_for(lambda: min(saved_steps_of_machines(run)) > 0, PATIENCE_SECONDS)
+
+    # Slurm's signal before the time limit: it saves, stops, and requeues itself; then both nodes go on.
+    cluster.run("scancel", "--signal=USR1", "--batch", job)
+    cluster.wait_for(lambda: cluster.job(job)["Restarts"] == "1", PATIENCE_SECONDS)
+    summary = json.loads((run / "summary.json").read_text())
+    assert summary["exit_reason"] == "SIGUSR1"
+    before = saved_steps_of_machines(run)
+    assert summary["agent_steps"] == sum(before) > 0
+    cluster.wait_for(lambda: all(now > then for now, then in zip(saved_steps_of_machines(run), before)), PATIENCE_SECONDS)
+    assert "goes on from" in output.read_text()
+
+    cluster.run("scancel", job)
+    cluster.wait_for(lambda: agent_steps(run) > sum(before), PATIENCE_SECONDS)
+    assert "Traceback" not in output.read_text()
 
 
 def test_a_job_with_more_workers_than_processors_is_refused(cluster: SlurmCluster, tmp_path: Path) -> None:
