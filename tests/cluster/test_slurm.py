@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from operator import sub
 from pathlib import Path
 
 import pytest
@@ -124,7 +125,7 @@ def test_a_job_of_two_nodes_trains_with_ray_and_goes_on_after_its_time_limit(clu
     assert summary["exit_reason"] == "SIGUSR1"
     before = saved_steps_of_machines(run)
     assert summary["agent_steps"] == sum(before) > 0
-    cluster.wait_for(
+    cluster.wait_for(lambda: min(map(sub, saved_steps_of_machines(run), before)) > 0, PATIENCE_SECONDS)
         lambda: all(now > then for now, then in zip(saved_steps_of_machines(run), before, strict=True)), PATIENCE_SECONDS
     )
     assert "goes on from" in output.read_text()
