@@ -126,8 +126,6 @@ def test_a_job_of_two_nodes_trains_with_ray_and_goes_on_after_its_time_limit(clu
     before = saved_steps_of_machines(run)
     assert summary["agent_steps"] == sum(before) > 0
     cluster.wait_for(lambda: min(map(sub, saved_steps_of_machines(run), before)) > 0, PATIENCE_SECONDS)
-        lambda: all(now > then for now, then in zip(saved_steps_of_machines(run), before, strict=True)), PATIENCE_SECONDS
-    )
     assert "goes on from" in output.read_text()
 
     cluster.run("scancel", job)
