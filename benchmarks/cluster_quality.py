@@ -35,12 +35,12 @@ STAGE = "1-1"
 class Options:
     """Compare trainings on one machine and on several."""
 
-    flags: str = "--preset quick --test-interval 100000"
+    flags: str = "--preset quick-expert --test-interval 100000"
     """Flags of main.py for all, in one string."""
     nodes: int = 2
     """Ray nodes, and workers altogether."""
     rules: tuple[str, ...] = ("additive", "easgd")
-    agent_steps: int = 200_000
+    agent_steps: int = 400_000
     updates: int = 8
     """--cluster-updates."""
     seeds: tuple[int, ...] = (1, 2, 3)
