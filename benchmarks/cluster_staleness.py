@@ -191,9 +191,10 @@ def draw(figures: list[dict[str, Any]], options: Options, picture: Path) -> None
                 [each["machines"] for each in chosen], [each["progress"] for each in chosen], "o-", label=f"delay {delay}"
             )
         axis.set_xscale("log", base=2)
-        axis.set(title=rule, xlabel="simulated machines", ylim=0)
+        axis.set(title=rule, xlabel="simulated machines")
         axis.grid(alpha=0.3)
     axes[0][0].set(ylabel=f"{STAGE}: pixels of new ground, last quarter")
+    axes[0][0].set_ylim(bottom=0)  # of all, once everything is drawn
     axes[0][0].legend()
     figure.suptitle(f"{options.flags}, {options.total_steps:,} agent steps, {len(options.seeds)} seeds", fontsize=9)
     figure.tight_layout()
