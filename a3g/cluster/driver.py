@@ -292,6 +292,8 @@ class ClusterTraining:
             if now - machine.reported_at > patience and machine.result not in ready:
                 self._ray.kill(machine.actor)
                 ended.append((machine, f"gave no sign of life for {patience:g} s and was killed"))
+        if ended:  # what they reported last counts: one that reaches --total-steps ends by itself
+            self._finish_collecting(stop=False)
         for machine, what in ended:
             trouble = self._note_end(machine, what, now)
             if trouble is not None:
