@@ -15,6 +15,12 @@ from pathlib import Path
 from types import MappingProxyType
 
 import psutil
+from torch import Tensor
+
+from a3g.errors import UserError
+from a3g.files import load_tensors
+from a3g.processes.counters import Count
+from a3g.runs.paths import checkpoints_in
 
 ENVIRONMENT = {
     **os.environ,
@@ -121,6 +127,23 @@ class Nodes:
             return self._folder in command or f"--address={self.address}" in command
         except psutil.Error:
             return False
+
+
+def newest(folder: Path) -> dict[str, Tensor]:
+    """The newest checkpoint of a training on a cluster; nothing if there is none, or it is just being replaced."""
+    paths = checkpoints_in(folder)
+    if not paths:
+        return {}
+    try:
+        return load_tensors(paths[-1], "checkpoint")[0]
+    except UserError:  # it has just been removed
+        return {}
+
+
+def steps(folder: Path) -> list[int]:
+    """Agent steps of machines 0, 1, … in the newest checkpoint."""
+    tensors = newest(folder)
+    return tensors["server.machine_counts"][:, Count.AGENT_STEPS].tolist() if tensors else [0] * 3
 
 
 def _is_raylet(process: psutil.Process) -> bool:

@@ -16,12 +16,10 @@ import pytest
 from torch import Tensor
 from websockets.sync.client import ClientConnection, connect
 
+from a3g import __version__
 from a3g.cluster.ray_cluster import check_versions, versions
 from a3g.errors import UserError
-from a3g.files import load_tensors
-from a3g.processes.counters import Count
-from a3g.runs.paths import checkpoints_in
-from tests.ray_nodes import ENVIRONMENT, LOOPBACK, Nodes
+from tests.ray_nodes import ENVIRONMENT, LOOPBACK, Nodes, newest, steps
 from tests.running import ROOT, Run, arguments, summary_of
 from tests.test_watch_run import free_port
 from tests.watching import ask
@@ -90,22 +88,6 @@ def working(viewer: ClientConnection) -> list[str]:
     """The processes and machines that the page says have begun."""
     header, _ = ask(viewer)
     return [each["title"].split(" (")[0] for each in header.get("status", {}).get("processes", []) if each["started"]]
-
-
-def newest(folder: Path) -> dict[str, Tensor]:
-    paths = checkpoints_in(folder)
-    if not paths:
-        return {}
-    try:
-        return load_tensors(paths[-1], "checkpoint")[0]
-    except UserError:  # it has just been removed
-        return {}
-
-
-def steps(folder: Path) -> list[int]:
-    """Agent steps of machines 0, 1, … in the newest checkpoint."""
-    tensors = newest(folder)
-    return tensors["server.machine_counts"][:, Count.AGENT_STEPS].tolist() if tensors else [0] * 3
 
 
 def wait_for(run: Run, what: Callable[[], bool]) -> None:
@@ -238,7 +220,7 @@ def test_a_machine_with_another_version_is_refused_at_first_and_left_out_later(
     wait_for(run, lambda: steps(folder)[0] > 0)
     nodes.add(environment=another_version)
     log = folder / "train.log"
-    wait_for(run, lambda: "has a3g 0.1.0, this one 9.9.9" in log.read_text())
+    wait_for(run, lambda: f"has a3g {__version__}, this one 9.9.9" in log.read_text())
     wait_for(run, lambda: "nothing is started there any more" in log.read_text())
     then = steps(folder)[0]
     wait_for(run, lambda: steps(folder)[0] > then)
@@ -247,7 +229,7 @@ def test_a_machine_with_another_version_is_refused_at_first_and_left_out_later(
     assert sum(steps(folder)) == steps(folder)[0], "it took no part"
 
     refused = run_command(*flags[1:], "--run-name", "another")
-    assert_one_sentence(refused, r"has a3g 9\.9\.9, this one 0\.1\.0: install the same version on both")
+    assert_one_sentence(refused, rf"has a3g 9\.9\.9, this one {re.escape(__version__)}: install the same version on both")
 
 
 @pytest.mark.cluster

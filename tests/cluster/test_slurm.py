@@ -14,11 +14,10 @@ from pathlib import Path
 import pytest
 
 from a3g.errors import UserError
-from a3g.files import load_tensors
-from a3g.processes.counters import Count
 from a3g.runs.checkpoint import load_progress
 from a3g.runs.paths import checkpoints_in
 from tests.cluster.slurm_cluster import SlurmCluster, missing_programs, slurm_cluster
+from tests.ray_nodes import steps
 from tests.running import ROOT, SMALL
 
 pytestmark = [
@@ -49,16 +48,6 @@ def small_flags() -> list[str]:
 
 def agent_steps(folder: Path) -> int:
     return int(json.loads((folder / "summary.json").read_text())["agent_steps"])
-
-
-def saved_steps_of_machines(folder: Path) -> list[int]:
-    """Of machines 0 and 1 of a training with Ray."""
-    try:
-        tensors, _ = load_tensors(checkpoints_in(folder)[-1], "checkpoint")
-    except (IndexError, UserError):
-        return [0, 0]
-    counts: list[int] = tensors["server.machine_counts"][:2, Count.AGENT_STEPS].tolist()
-    return counts
 
 
 def saved_steps(folder: Path) -> int:
@@ -116,16 +105,16 @@ def test_a_job_of_two_nodes_trains_with_ray_and_goes_on_after_its_time_limit(clu
     flags = [*small_flags(), "--log-dir", str(tmp_path / "logs"), "--save-model-dir", str(tmp_path / "models")]
     flags += ["--checkpoint-interval", "2", "--cluster-updates", "2"]
     job = cluster.run("sbatch", *options, f"--chdir={ROOT}", f"--export=ALL,PYTHON={sys.executable}", str(RAY_SCRIPT), *flags)
-    cluster.wait_for(lambda: min(saved_steps_of_machines(run)) > 0, PATIENCE_SECONDS)
+    cluster.wait_for(lambda: min(steps(run)[:2]) > 0, PATIENCE_SECONDS)
 
     # Slurm's signal before the time limit: it saves, stops, and requeues itself; then both nodes go on.
     cluster.run("scancel", "--signal=USR1", "--batch", job)
     cluster.wait_for(lambda: cluster.job(job)["Restarts"] == "1", PATIENCE_SECONDS)
     summary = json.loads((run / "summary.json").read_text())
     assert summary["exit_reason"] == "SIGUSR1"
-    before = saved_steps_of_machines(run)
+    before = steps(run)[:2]
     assert summary["agent_steps"] == sum(before) > 0
-    cluster.wait_for(lambda: min(map(sub, saved_steps_of_machines(run), before)) > 0, PATIENCE_SECONDS)
+    cluster.wait_for(lambda: min(map(sub, steps(run)[:2], before)) > 0, PATIENCE_SECONDS)
     assert "goes on from" in output.read_text()
 
     cluster.run("scancel", job)
