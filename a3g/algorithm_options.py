@@ -109,6 +109,9 @@ class DQNOptions(AlgorithmOptions):
     """dqn: let the network choose the next action and the target network value it (double DQN)."""
     n_step: int = 1
     """dqn: rewards that a target adds up before the value of what follows."""
+    reward_scale: float = 1.0
+    """dqn: what rewards are divided by before they are learned from; Q values are smaller by as much. Errors far above 1, where
+    the Huber loss is linear, are learned from slowly."""
     replay_size: int = 100_000
     """dqn: agent steps in each worker's replay. One takes 6,407 bytes (its picture of 80 x 80, kept once, and 7 more), with
     priorities up to 32 more; 100,000 are 641 MB per worker, and as much in each of its --keep-checkpoints."""

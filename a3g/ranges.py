@@ -84,6 +84,7 @@ RANGES: dict[str, Range] = {
     "taught_steps": Range(0, 100_000),
     "learn_share": Range(0, 1, above_low=True, words="more than 0 and at most 1"),
     "n_step": Range(1, 1_000),
+    "reward_scale": Range(0, 1e30, above_low=True),
     "replay_size": Range(1, 10**10),
     "learning_starts": Range(1, 10**10),
     "batch_size": Range(1, 65_536),

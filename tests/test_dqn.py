@@ -214,10 +214,11 @@ class Corridor:
         return rollout
 
 
-def test_it_learns_what_a_small_game_is_worth() -> None:
+@pytest.mark.parametrize("reward_scale", [1.0, 4.0])
+def test_it_learns_what_a_small_game_is_worth(reward_scale: float) -> None:
     """The values of the closed form: 0.9 to the power of the rooms that follow, by bootstrapping through all of them."""
     small = {"network": "nips", "hidden_size": 32, "lanes": 8, "num_steps": 10, "batch_size": 16}
-    config = settings(**small, update_interval=20, target_interval=10, learning_starts=160)
+    config = settings(**small, update_interval=20, target_interval=10, learning_starts=160, reward_scale=reward_scale)
     agent, corridor = learner(config), Corridor(config)
     weights = torch.nn.Parameter(agent.flat.parameters)
     weights.grad = agent.flat.gradients
@@ -228,9 +229,12 @@ def test_it_learns_what_a_small_game_is_worth() -> None:
             optimizer.step()
     pictures = [torch.stack([corridor.picture(max(room - i, 0)) for i in (3, 2, 1, 0)]) for room in range(corridor.rooms)]
     with torch.no_grad():
-        values = agent.model(torch.stack(pictures))
+        values = reward_scale * agent.model(torch.stack(pictures))
+        state, no_starts = torch.zeros(2, corridor.rooms, 0), torch.zeros(corridor.rooms, dtype=torch.bool)
+        worth = agent.bootstrap(torch.stack(pictures), state, no_starts)
     assert values[:, 1].tolist() == pytest.approx([0.9 ** (4 - room) for room in range(5)], abs=0.1)
     assert values[:, 0].tolist() == pytest.approx([0.2] * 5, abs=0.1)
+    assert worth.tolist() == pytest.approx([0.9 ** (4 - room) for room in range(5)], abs=0.15)  # of a network some updates old
 
 
 # -- when it updates what
@@ -453,7 +457,7 @@ def test_the_presets_are_the_originals_methods(preset: str) -> None:
     config = TrainConfig().with_values(PRESETS[preset][1])
     network = algorithm_class(config.algorithm).build_model(config.network_spec())
     assert type(network) is QNetwork
-    assert (config.network, config.hidden_size, config.lr) == ("nature", 512, 2.5e-4)
+    assert (config.network, config.hidden_size, config.optimizer) == ("nature", 512, "Adam")
     options = config.options
     assert (options.double, bool(options.priority_alpha)) == ((True, False) if preset == "ddqn" else (False, True))
 

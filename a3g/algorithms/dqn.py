@@ -123,8 +123,9 @@ class DQN(Algorithm):
         return Step(torch.where(explores, any_action, values.argmax(dim=1)), {}, state)
 
     def bootstrap(self, observations: Tensor, state: Tensor, episode_starts: Tensor) -> Tensor:
+        """In the rewards' own unit, to be added to them where an episode is cut off."""
         values: Tensor = self.target(observations).amax(dim=1)
-        return values
+        return self.options.reward_scale * values
 
     # -- from experience to gradients
 
@@ -152,7 +153,7 @@ class DQN(Algorithm):
         with torch.no_grad(), self.computing():
             next_values = self.target(batch.next_observations)
             next_choices = self.model(batch.next_observations) if options.double else None
-        targets = dqn_targets(batch.returns, batch.discounts, next_values, next_choices)
+        targets = dqn_targets(batch.returns / options.reward_scale, batch.discounts, next_values, next_choices)
 
         # Huber loss, weighted by how much too often each step is drawn.
         self.flat.zero_gradients()
