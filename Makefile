@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: ablation campaign specialise demo setup train explore eval test test-fast test-avx2 test-cluster coverage soak soak-cluster kills lint lint-native format
+.PHONY: ablation campaign specialise polish demo setup train explore eval test test-fast test-avx2 test-cluster coverage soak soak-cluster kills lint lint-native format
 .PHONY: hooks docs
 .PHONY: bench bench-clear bench-train bench-staleness bench-native bench-native-optimisations native-compare
 
@@ -69,6 +69,11 @@ campaign: $(STAMP)
 specialise: MINUTES = 4
 specialise: $(STAMP)
 	$(BIN)/python -m benchmarks.specialise --minutes $(MINUTES) --out logs/specialised-$(NOW)
+
+# Puts right what the shipped model does from the very start of each stage, for MINUTES; the new weights are in logs.
+polish: MINUTES = 60
+polish: $(STAMP)
+	$(BIN)/python -m benchmarks.polish --minutes $(MINUTES) --out logs/polished-$(NOW)
 
 # What each part of that recipe brings, on four stages: about three quarters of an hour on two cores.
 ablation: $(STAMP)

@@ -8,7 +8,7 @@ through the stage where they come by, with random actions in between, as `a3g.ex
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -139,6 +139,7 @@ class Teacher:
         sums = np.cumsum(ACTION_WEIGHTS)
         self._action_sums = sums / sums[-1]
         self._episodes = dict.fromkeys(self._guides, 0)
+        self._taught = frozenset(self._guides)
         self._pupils = [self._begin(lane) for lane in range(lanes)]
 
     def play(self, num_steps: int, choose: Callable[[Image], NDArray[np.int64]]) -> tuple[list[Demonstration], list[Lesson]]:
@@ -166,11 +167,15 @@ class Teacher:
                 self._look(lane, found, lessons)
         return found, lessons
 
+    def teach(self, stages: Collection[Stage]) -> None:
+        """Let episodes that begin from now on be of these stages, or of all if there is no demonstration of any."""
+        self._taught = frozenset(self._guides).intersection(stages) or frozenset(self._guides)
+
     def _begin(self, lane: int) -> _Pupil:
         """Begin an episode of the stage that was played least."""
         order = self._random.permutation(len(self._episodes))
         stages = list(self._episodes)
-        stage = min((stages[i] for i in order), key=self._episodes.__getitem__)
+        stage = min((stages[i] for i in order if stages[i] in self._taught), key=self._episodes.__getitem__)
         self._episodes[stage] += 1
         idle_frames = int(self._random.integers(self._options.noop_max + 1))
         chance = float(np.float32(self._random.random() * self._sticky_actions))

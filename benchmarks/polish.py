@@ -1,0 +1,321 @@
+"""Puts right what a model does from the very start of each stage: `python -m benchmarks.polish --help`, or `make polish`.
+
+An episode without idle frames and sticky actions is always the same one. Where the model fails in it, a search finds a way on
+(`a3g.exploration.teacher`), and the model learns the whole way by heart. Beside that it goes on with what it learns as ever: to
+do as the expert does in the states that it gets into under sticky actions. What it clears there says how much it knows, and is
+to be measured before and after.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import tyro
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from a3g.algorithms.dagger import Dagger, divergence
+from a3g.command_line import parse_train
+from a3g.errors import UserError
+from a3g.experience.make import AnyCollector, make_collector
+from a3g.exploration.demonstrations import Demonstration, load_demonstrations
+from a3g.exploration.replay import DemonstrationPlayer
+from a3g.exploration.teacher import Teacher
+from a3g.game.native_vector import NativeVectorEnv
+from a3g.game.options import GameOptions
+from a3g.game.packing import State
+from a3g.game.rules import Outcome
+from a3g.game.stages import STAGES, WHOLE_GAME, Stage
+from a3g.game.starts import Start
+from a3g.reporting.phases import PhaseClock
+from a3g.runs.expert import load_expert
+from a3g.runs.playable import find_weights
+from a3g.runs.weights import save_weights, weights_path
+
+# Agent steps that the teacher lets the model play at once, and seconds of a round in which it looks for ways.
+_TAUGHT_STEPS, _TEACHING = 16, 12.0
+# Samples of an update of each kind, and how much more often those of the ways that are still wrong are drawn.
+_BATCH, _WRONG_WEIGHT = 128, 10.0
+# Updates after which it is looked again which steps of the ways are wrong.
+_MARKED_EVERY = 80
+# A way that was learned in so many rounds, of which more steps than these are still wrong, gives place to a newer one.
+_PATIENCE, _NEARLY = 4, 2
+# A newer way is no use if a picture asks for one action here and for another there, more often than this.
+_MOST_CONFLICTS = 3
+# Rollouts of new states in each round.
+_NEW_ROLLOUTS = 2
+
+
+@dataclass(frozen=True)
+class Options:
+    """Go on with a model until it clears all stages from their very starts, or time is up."""
+
+    weights: Path = Path("trained_models/SuperMarioBros-v0.safetensors")
+    """What to begin with: a weights file, a checkpoint or a run's folder."""
+    expert: Path = Path("trained_models/experts")
+    """Whom the model learns from elsewhere."""
+    out: Path = Path("logs/polished")
+    """Folder of the weights to write, those that clear the most."""
+    minutes: float = 60.0
+    updates: int = 400
+    """In a round; then the stages are played."""
+    states: int = 60_000
+    """States that are kept, with what the expert does there; each takes 25.6 kB."""
+    lr: float = 4e-4
+    """Learning rate at the beginning of a round; it falls to nothing within it."""
+    seed: int = 1
+
+
+class ExpertStates:
+    """States that the model got into, and what the expert says there; the newest ones."""
+
+    def __init__(self, number: int, game: GameOptions) -> None:
+        self._observations = torch.zeros(number, *game.observation_shape, dtype=torch.uint8)
+        self._log_probs = torch.zeros(number, game.num_actions)
+        self._next, self.filled = 0, 0
+
+    def collect(self, collector: AnyCollector, rollouts: int) -> None:
+        """Let the model play on."""
+        for _ in range(rollouts):
+            rollout = collector.collect()
+            observations = rollout.observations.flatten(0, 1)
+            number = len(self._observations)
+            rows = torch.arange(self._next, self._next + len(observations)) % number
+            self._observations[rows] = observations
+            self._log_probs[rows] = rollout.columns["expert_log_probs"].flatten(0, 1)
+            self._next += len(observations)
+            self.filled = min(number, self._next)
+
+    def draw(self, number: int) -> tuple[Tensor, Tensor]:
+        """Observations, uint8 (number, stack, height, width), and the expert's log-probabilities, (number, actions)."""
+        rows = torch.randint(self.filled, (number,))
+        return self._observations[rows], self._log_probs[rows]
+
+
+@dataclass
+class Way:
+    """A way through a stage from its very start, to be learned by heart."""
+
+    observations: Tensor
+    """uint8 (steps, stack, height, width)"""
+    actions: Tensor
+    """int64 (steps,)"""
+    rounds: int = 0
+    """In which it was learned."""
+    wrong: int = 0
+    """Steps in which the model then wants another action."""
+
+    @classmethod
+    def of(cls, demonstration: Demonstration, game: GameOptions) -> Way:
+        """What is seen on the way."""
+        player = DemonstrationPlayer([demonstration], 1, game, seed=0)
+        seen = np.zeros((len(demonstration.actions), 1, *game.observation_shape), np.uint8)
+        for observation in seen:
+            if player.step(observation).dones[0]:
+                break
+        player.close()
+        return cls(torch.from_numpy(seen[:, 0]), torch.from_numpy(demonstration.actions.astype(np.int64)))
+
+    def conflicts(self) -> int:
+        """Steps in which a picture asks for another action than it did before."""
+        known: dict[bytes, int] = {}
+        pairs = zip(self.observations.numpy(), self.actions.tolist(), strict=True)
+        return sum(known.setdefault(picture.tobytes(), action) != action for picture, action in pairs)
+
+
+class Polisher:
+    """The model, the ways that it learns, and the games in which both come from."""
+
+    def __init__(self, options: Options) -> None:
+        """
+        Raises:
+            UserError: if weights, expert or demonstrations are missing, damaged or of another game.
+        """
+        self._options, self._deadline = options, time.monotonic() + 60.0 * options.minutes
+        _, self._weights = find_weights(options.weights)
+        spec = self._weights.network
+        if self._weights.game.observation != "pictures" or spec.lstm:
+            raise UserError(f"{options.weights} can't be polished: that needs a model that reads pictures, without an LSTM.")
+        arguments = ["--preset", "all-stages", "--expert", str(options.expert), "--seed", str(options.seed)]
+        arguments += ["--network", spec.encoder, "--hidden-size", str(spec.hidden_size)]
+        config = parse_train(arguments)
+        self._policy = Dagger(config, torch.device("cpu"))
+        self._policy.model.load_state_dict(self._weights.tensors)
+        self._optimizer = torch.optim.Adam(self._policy.model.parameters(), options.lr, eps=config.adam_eps)
+        self._game = replace(self._weights.game, noop_max=0, sticky_actions=0.0, episodic_life=False)
+        self._states = ExpertStates(options.states, self._game)
+        clock, expert = PhaseClock(), load_expert(config)
+        self._collector = make_collector(config, 0, self._policy, options.seed, clock, lambda: None, expert)
+        self._demonstrations = load_demonstrations(config.demos_dir)
+        self._teacher = Teacher(self._demonstrations, len(STAGES), self._game, 0.0, options.seed)
+        self.ways: dict[Stage, Way] = {}
+
+    @property
+    def time_is_up(self) -> bool:
+        return time.monotonic() > self._deadline
+
+    def begin(self) -> None:
+        """Collect states."""
+        while self._states.filled < self._options.states and not self.time_is_up:
+            self._states.collect(self._collector, 1)
+
+    def cleared(self) -> list[Stage]:
+        """The stages that the model clears from their very starts, greedily."""
+        env = NativeVectorEnv([None], len(STAGES), self._game, copy=False, starts=_VeryStarts())
+        env.reset()
+        ended, clears = np.zeros(len(STAGES), np.bool_), np.zeros(len(STAGES), np.bool_)
+        while not ended.all():
+            _, _, terminated, truncated, infos = env.step(self._greedy(env.observations))
+            for lane in np.flatnonzero((terminated | truncated) & ~ended):
+                ended[lane], clears[lane] = True, infos["final_info"]["outcome"][lane] == Outcome.CLEARED
+        env.close()
+        return [stage for stage, clear in zip(STAGES, clears.tolist(), strict=True) if clear]
+
+    def find_ways(self, cleared: list[Stage], resort: bool) -> int:
+        """Let the teacher find what is still missing; returns the number of new ways.
+
+        Args:
+            cleared: stages that need no help.
+            resort: take the demonstration of a stage through which no help brought the model so far.
+        """
+        missing = [stage for stage in STAGES if stage not in self.ways]
+        stubborn = [stage for stage, way in self.ways.items() if stage not in cleared and way.rounds >= _PATIENCE]
+        sought = {*missing, *(stage for stage in stubborn if self.ways[stage].wrong > _NEARLY)}
+        found: dict[Stage, Demonstration] = {}
+        self._teacher.teach(sought)
+        end = time.monotonic() + _TEACHING
+        while sought - found.keys() and time.monotonic() < end:
+            for each in self._teacher.play(_TAUGHT_STEPS, self._greedy)[0]:
+                if each.stage in sought:
+                    found.setdefault(each.stage, each)
+        if resort:
+            for stage in set(missing) - found.keys():
+                plain = [each for each in self._demonstrations[stage] if not each.idle_frames and not each.sticky_actions]
+                if plain:
+                    found[stage] = min(plain, key=lambda each: len(each.actions))
+        ways = {stage: Way.of(each, self._game) for stage, each in found.items()}
+        kept = {stage: way for stage, way in ways.items() if stage in missing or way.conflicts() <= _MOST_CONFLICTS}
+        self.ways |= kept
+        return len(kept)
+
+    def learn(self) -> tuple[float, float, float]:
+        """One round of updates.
+
+        Returns:
+            the shares of wrong steps of the ways before and after, and the mean divergence from the expert in nats
+        """
+        ways, options = list(self.ways.values()), self._options
+        observations, actions = torch.cat([way.observations for way in ways]), torch.cat([way.actions for way in ways])
+        wrong = self._wrong(observations, actions)
+        before, divergences = float(wrong.float().mean()), []
+        for update in range(options.updates):
+            if update and update % _MARKED_EVERY == 0:
+                wrong = self._wrong(observations, actions)
+                if not bool(wrong.any()):
+                    break
+            self._optimizer.param_groups[0]["lr"] = options.lr * (1 - update / options.updates)
+            drawn = torch.multinomial(torch.where(wrong, _WRONG_WEIGHT, 1.0), _BATCH, replacement=True)
+            states, expert_log_probs = self._states.draw(_BATCH)
+            divergences.append(self._update(observations[drawn], actions[drawn], states, expert_log_probs))
+        wrong = self._wrong(observations, actions)
+        for way, part in zip(ways, wrong.split([len(way.actions) for way in ways]), strict=True):
+            way.rounds, way.wrong = way.rounds + 1, int(part.sum())
+        self._states.collect(self._collector, _NEW_ROLLOUTS)
+        return before, float(wrong.float().mean()), float(np.mean(divergences))
+
+    def save(self, path: Path) -> None:
+        """Write the model as it is now, without a score."""
+        weights = self._weights
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_weights(path, self._policy.model, weights.env_id, weights.game, weights.agent_steps, None, weights.algorithm)
+
+    def close(self) -> None:
+        """End the games."""
+        self._collector.close()
+
+    def _update(self, observations: Tensor, actions: Tensor, states: Tensor, expert_log_probs: Tensor) -> float:
+        """Learn some steps of the ways and some of the expert; returns the divergence from the expert."""
+        log_probs = torch.log_softmax(self._logits(torch.cat((observations, states))), dim=-1)
+        away = divergence(expert_log_probs, log_probs[len(actions) :]).mean()
+        self._optimizer.zero_grad()
+        (F.nll_loss(log_probs[: len(actions)], actions) + away).backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self._policy.model.parameters(), 1.0)
+        self._optimizer.step()
+        return float(away.detach())
+
+    def _logits(self, observations: Tensor) -> Tensor:
+        model, number = self._policy.model, len(observations)
+        with self._policy.computing():
+            logits, _, _ = model(observations[None], model.initial_state(number), torch.ones(1, number, dtype=torch.bool))
+        return torch.as_tensor(logits[0]).float()
+
+    @torch.no_grad()
+    def _wrong(self, observations: Tensor, actions: Tensor) -> Tensor:
+        """Where the model wants another action, bool (steps,)."""
+        return torch.cat([self._logits(part).argmax(-1) for part in observations.split(1024)]) != actions
+
+    @torch.no_grad()
+    def _greedy(self, observations: NDArray[np.uint8]) -> NDArray[np.int64]:
+        return self._logits(torch.from_numpy(observations)).argmax(-1).numpy()
+
+
+class _VeryStarts:
+    """A start source: lane i plays stage i."""
+
+    def next(self, rng: np.random.Generator, lane: int) -> Start:
+        return Start(STAGES[lane], 0, sticky_actions=0.0)
+
+    def episode_ended(self, start: Start, outcome: Any, progress: int) -> None:
+        """Changes nothing."""
+
+    def state_dict(self) -> State:
+        return {}
+
+    def load_state_dict(self, state: State) -> None:
+        """Nothing to load."""
+
+
+def main() -> int:
+    options = tyro.cli(Options)
+    torch.manual_seed(options.seed)
+    polisher = Polisher(options)
+    out = weights_path(options.out, WHOLE_GAME)
+    cleared = polisher.cleared()
+    print(f"cleared from the very start: {len(cleared)} of {len(STAGES)}", flush=True)
+    polisher.begin()
+    most, rounds = len(cleared), 0
+    while len(cleared) < len(STAGES) and not polisher.time_is_up:
+        found = polisher.find_ways(cleared, resort=rounds > 0)
+        before, after, away = polisher.learn()
+        cleared, rounds = polisher.cleared(), rounds + 1
+        failed = [
+            f"{stage}:{polisher.ways[stage].wrong if stage in polisher.ways else '?'}"
+            for stage in STAGES
+            if stage not in cleared
+        ]
+        print(
+            f"round {rounds}: {found} new ways, {before:.2%} of steps wrong, then {after:.2%}; divergence {away:.3f}; "
+            f"cleared {len(cleared)} of {len(STAGES)}; failed, with wrong steps: {' '.join(failed) or 'none'}",
+            flush=True,
+        )
+        if len(cleared) >= most:
+            most = len(cleared)
+            polisher.save(out)
+    polisher.close()
+    print(f"{most} of {len(STAGES)} stages: {out}" if out.is_file() else "nothing better was found")
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except UserError as error:
+        print(f"polish.py: {error}", file=sys.stderr)
+        sys.exit(2)
