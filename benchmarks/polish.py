@@ -63,6 +63,7 @@ class Options:
     """Whom the model learns from elsewhere."""
     out: Path = Path("logs/polished")
     """Folder of the weights to write, those that clear the most."""
+    stages: tuple[str, ...] = tuple(map(str, STAGES))
     minutes: float = 60.0
     updates: int = 400
     """In a round; then the stages are played."""
@@ -144,8 +145,9 @@ class Polisher:
         if self._weights.game.observation != "pictures" or spec.lstm:
             raise UserError(f"{options.weights} can't be polished: that needs a model that reads pictures, without an LSTM.")
         arguments = ["--preset", "all-stages", "--expert", str(options.expert), "--seed", str(options.seed)]
-        arguments += ["--network", spec.encoder, "--hidden-size", str(spec.hidden_size)]
+        arguments += ["--stages", *options.stages, "--network", spec.encoder, "--hidden-size", str(spec.hidden_size)]
         config = parse_train(arguments)
+        self.stages = tuple(config.single_stages())
         self._policy = Dagger(config, torch.device("cpu"))
         self._policy.model.load_state_dict(self._weights.tensors)
         self._optimizer = torch.optim.Adam(self._policy.model.parameters(), options.lr, eps=config.adam_eps)
@@ -153,8 +155,8 @@ class Polisher:
         self._states = ExpertStates(options.states, self._game)
         clock, expert = PhaseClock(), load_expert(config)
         self._collector = make_collector(config, 0, self._policy, options.seed, clock, lambda: None, expert)
-        self._demonstrations = load_demonstrations(config.demos_dir)
-        self._teacher = Teacher(self._demonstrations, len(STAGES), self._game, 0.0, options.seed)
+        self._demonstrations = load_demonstrations(config.demos_dir, self.stages)
+        self._teacher = Teacher(self._demonstrations, len(self.stages), self._game, 0.0, options.seed)
         self.ways: dict[Stage, Way] = {}
 
     @property
@@ -168,15 +170,15 @@ class Polisher:
 
     def cleared(self) -> list[Stage]:
         """The stages that the model clears from their very starts, greedily."""
-        env = NativeVectorEnv([None], len(STAGES), self._game, copy=False, starts=_VeryStarts())
+        env = NativeVectorEnv([None], len(self.stages), self._game, copy=False, starts=_VeryStarts(self.stages))
         env.reset()
-        ended, clears = np.zeros(len(STAGES), np.bool_), np.zeros(len(STAGES), np.bool_)
+        ended, clears = np.zeros(len(self.stages), np.bool_), np.zeros(len(self.stages), np.bool_)
         while not ended.all():
             _, _, terminated, truncated, infos = env.step(self._greedy(env.observations))
             for lane in np.flatnonzero((terminated | truncated) & ~ended):
                 ended[lane], clears[lane] = True, infos["final_info"]["outcome"][lane] == Outcome.CLEARED
         env.close()
-        return [stage for stage, clear in zip(STAGES, clears.tolist(), strict=True) if clear]
+        return [stage for stage, clear in zip(self.stages, clears.tolist(), strict=True) if clear]
 
     def find_ways(self, cleared: list[Stage], resort: bool) -> int:
         """Let the teacher find what is still missing; returns the number of new ways.
@@ -185,7 +187,7 @@ class Polisher:
             cleared: stages that need no help.
             resort: take the demonstration of a stage through which no help brought the model so far.
         """
-        missing = [stage for stage in STAGES if stage not in self.ways]
+        missing = [stage for stage in self.stages if stage not in self.ways]
         stubborn = [stage for stage, way in self.ways.items() if stage not in cleared and way.rounds >= _PATIENCE]
         sought = {*missing, *(stage for stage in stubborn if self.ways[stage].wrong > _NEARLY)}
         found: dict[Stage, Demonstration] = {}
@@ -230,6 +232,11 @@ class Polisher:
         self._states.collect(self._collector, _NEW_ROLLOUTS)
         return before, float(wrong.float().mean()), float(np.mean(divergences))
 
+    def what_is_left(self, cleared: list[Stage]) -> str:
+        """The stages that are not cleared, with the number of wrong steps in their ways."""
+        left = [stage for stage in self.stages if stage not in cleared]
+        return " ".join(f"{stage}:{self.ways[stage].wrong if stage in self.ways else '?'}" for stage in left) or "none"
+
     def save(self, path: Path) -> None:
         """Write the model as it is now, without a score."""
         weights = self._weights
@@ -267,10 +274,13 @@ class Polisher:
 
 
 class _VeryStarts:
-    """A start source: lane i plays stage i."""
+    """A start source: lane i plays stage i of some."""
+
+    def __init__(self, stages: tuple[Stage, ...]) -> None:
+        self._stages = stages
 
     def next(self, rng: np.random.Generator, lane: int) -> Start:
-        return Start(STAGES[lane], 0, sticky_actions=0.0)
+        return Start(self._stages[lane], 0, sticky_actions=0.0)
 
     def episode_ended(self, start: Start, outcome: Any, progress: int) -> None:
         """Changes nothing."""
@@ -282,34 +292,34 @@ class _VeryStarts:
         """Nothing to load."""
 
 
-def main() -> int:
-    options = tyro.cli(Options)
-    torch.manual_seed(options.seed)
+def polish(options: Options) -> int:
+    """Do it; returns how many stages the weights that were written clear, or as many as the model did before."""
     polisher = Polisher(options)
-    out = weights_path(options.out, WHOLE_GAME)
-    cleared = polisher.cleared()
-    print(f"cleared from the very start: {len(cleared)} of {len(STAGES)}", flush=True)
+    number, cleared = len(polisher.stages), polisher.cleared()
+    print(f"cleared from the very start: {len(cleared)} of {number}", flush=True)
     polisher.begin()
     most, rounds = len(cleared), 0
-    while len(cleared) < len(STAGES) and not polisher.time_is_up:
+    while len(cleared) < number and not polisher.time_is_up:
         found = polisher.find_ways(cleared, resort=rounds > 0)
         before, after, away = polisher.learn()
         cleared, rounds = polisher.cleared(), rounds + 1
-        failed = [
-            f"{stage}:{polisher.ways[stage].wrong if stage in polisher.ways else '?'}"
-            for stage in STAGES
-            if stage not in cleared
-        ]
         print(
             f"round {rounds}: {found} new ways, {before:.2%} of steps wrong, then {after:.2%}; divergence {away:.3f}; "
-            f"cleared {len(cleared)} of {len(STAGES)}; failed, with wrong steps: {' '.join(failed) or 'none'}",
+            f"cleared {len(cleared)} of {number}; not yet, with wrong steps: {polisher.what_is_left(cleared)}",
             flush=True,
         )
         if len(cleared) >= most:
             most = len(cleared)
-            polisher.save(out)
+            polisher.save(weights_path(options.out, WHOLE_GAME))
     polisher.close()
-    print(f"{most} of {len(STAGES)} stages: {out}" if out.is_file() else "nothing better was found")
+    return most
+
+
+def main() -> int:
+    options = tyro.cli(Options)
+    torch.manual_seed(options.seed)
+    most, out = polish(options), weights_path(options.out, WHOLE_GAME)
+    print(f"{most} of {len(options.stages)} stages: {out}" if out.is_file() else "nothing better was found")
     return 0
 
 

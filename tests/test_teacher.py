@@ -68,6 +68,14 @@ def test_an_agent_that_can_do_it_alone_is_left_alone() -> None:
     assert lesson.episode_return == pytest.approx(lesson.progress / 30, rel=0.1)
 
 
+def test_it_teaches_the_stages_that_it_is_told_to() -> None:
+    two = [STAGE, Stage(1, 1)]
+    both = Teacher(load_demonstrations(DEMOS, two), 2, OPTIONS, 0.0, seed=1)
+    for taught, begun in (([STAGE], {STAGE}), ([Stage(1, 1), Stage(8, 4)], {Stage(1, 1)}), ([], set(two))):
+        both.teach(taught)
+        assert {both._begin(0).stage for _ in range(4)} == begun
+
+
 def test_standing_still_is_a_failure_too() -> None:
     _, lessons = teacher(2).play(50, lambda observations: np.zeros(len(observations), np.int64))
     assert [each.outcome for each in lessons] == [Outcome.TIMEOUT] * 2
