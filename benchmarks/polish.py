@@ -26,6 +26,7 @@ from a3g.command_line import parse_train
 from a3g.errors import UserError
 from a3g.experience.make import AnyCollector, make_collector
 from a3g.exploration.demonstrations import Demonstration, load_demonstrations
+from a3g.exploration.games import CLEARED, Games, replay
 from a3g.exploration.replay import DemonstrationPlayer
 from a3g.exploration.teacher import Teacher
 from a3g.game.native_vector import NativeVectorEnv
@@ -46,9 +47,12 @@ _BATCH, _WRONG_WEIGHT = 128, 10.0
 # Updates after which it is looked again which steps of the ways are wrong.
 _MARKED_EVERY = 80
 # A way that was learned in so many rounds, of which more steps than these are still wrong, gives place to a newer one.
-_PATIENCE, _NEARLY = 4, 2
-# A newer way is no use if a picture asks for one action here and for another there, more often than this.
-_MOST_CONFLICTS = 3
+_PATIENCE, _NEARLY = 8, 2
+# Ways with at most so many wrong steps are made easier for the model where that is possible.
+_FEW = 80
+# A newer way is no use if so many of its steps can hardly be told apart: those of a way that waits, for example. Compared are
+# steps at most so far apart, by the mean difference of their pixels, from 0 to 255.
+_MOST_AMBIGUOUS, _SHORTLY, _HARDLY = 20, 40, 0.1
 # Rollouts of new states in each round.
 _NEW_ROLLOUTS = 2
 
@@ -118,17 +122,18 @@ class Way:
         """What is seen on the way."""
         player = DemonstrationPlayer([demonstration], 1, game, seed=0)
         seen = np.zeros((len(demonstration.actions), 1, *game.observation_shape), np.uint8)
-        for observation in seen:
-            if player.step(observation).dones[0]:
-                break
+        steps = next(i for i, observation in enumerate(seen, 1) if player.step(observation).dones[0])
         player.close()
-        return cls(torch.from_numpy(seen[:, 0]), torch.from_numpy(demonstration.actions.astype(np.int64)))
+        return cls(torch.from_numpy(seen[:steps, 0]), torch.from_numpy(demonstration.actions[:steps].astype(np.int64)))
 
-    def conflicts(self) -> int:
-        """Steps in which a picture asks for another action than it did before."""
-        known: dict[bytes, int] = {}
-        pairs = zip(self.observations.numpy(), self.actions.tolist(), strict=True)
-        return sum(known.setdefault(picture.tobytes(), action) != action for picture, action in pairs)
+    def ambiguous(self) -> int:
+        """Steps that ask for another action than one shortly before does, though hardly anything in the picture has changed."""
+        pictures, number = self.observations.float().flatten(1), 0
+        for step in range(1, len(pictures)):
+            first = max(0, step - _SHORTLY)
+            alike = (pictures[first:step] - pictures[step]).abs().mean(1) < _HARDLY
+            number += bool((self.actions[first:step][alike] != self.actions[step]).any())
+        return number
 
 
 class Polisher:
@@ -157,6 +162,7 @@ class Polisher:
         self._collector = make_collector(config, 0, self._policy, options.seed, clock, lambda: None, expert)
         self._demonstrations = load_demonstrations(config.demos_dir, self.stages)
         self._teacher = Teacher(self._demonstrations, len(self.stages), self._game, 0.0, options.seed)
+        self._games: dict[Stage, Games] = {}
         self.ways: dict[Stage, Way] = {}
 
     @property
@@ -187,6 +193,8 @@ class Polisher:
             cleared: stages that need no help.
             resort: take the demonstration of a stage through which no help brought the model so far.
         """
+        for stage in self.ways.keys() - set(cleared):
+            self.ways[stage] = self._made_easier(stage, self.ways[stage])
         missing = [stage for stage in self.stages if stage not in self.ways]
         stubborn = [stage for stage, way in self.ways.items() if stage not in cleared and way.rounds >= _PATIENCE]
         sought = {*missing, *(stage for stage in stubborn if self.ways[stage].wrong > _NEARLY)}
@@ -201,11 +209,29 @@ class Polisher:
             for stage in set(missing) - found.keys():
                 plain = [each for each in self._demonstrations[stage] if not each.idle_frames and not each.sticky_actions]
                 if plain:
-                    found[stage] = min(plain, key=lambda each: len(each.actions))
+                    found[stage] = min(plain, key=lambda each: Way.of(each, self._game).ambiguous())
         ways = {stage: Way.of(each, self._game) for stage, each in found.items()}
-        kept = {stage: way for stage, way in ways.items() if stage in missing or way.conflicts() <= _MOST_CONFLICTS}
+        kept = {stage: way for stage, way in ways.items() if stage in missing or way.ambiguous() <= _MOST_AMBIGUOUS}
         self.ways |= kept
         return len(kept)
+
+    def _made_easier(self, stage: Stage, way: Way) -> Way:
+        """A way that is nearly known, with the model's own action at each step at which that leads to the end as well."""
+        if not 0 < way.wrong <= _FEW:
+            return way
+        actions = way.actions.numpy().astype(np.uint8)
+        games = self._games.setdefault(stage, Games(stage, lanes=1))
+        env = NativeVectorEnv([None], 1, self._game, copy=False, starts=_VeryStarts((stage,)))
+        env.reset()
+        for step in range(len(actions)):
+            wanted = actions.copy()
+            wanted[step] = self._greedy(env.observations)[0]
+            if wanted[step] != actions[step] and replay(games, wanted) == CLEARED:
+                actions = wanted
+            if env.step(actions[step : step + 1].astype(np.int64))[2][0]:
+                break
+        env.close()
+        return replace(Way.of(Demonstration(stage, 0, actions), self._game), rounds=way.rounds, wrong=way.wrong)
 
     def learn(self) -> tuple[float, float, float]:
         """One round of updates.
@@ -263,10 +289,14 @@ class Polisher:
             logits, _, _ = model(observations[None], model.initial_state(number), torch.ones(1, number, dtype=torch.bool))
         return torch.as_tensor(logits[0]).float()
 
-    @torch.no_grad()
     def _wrong(self, observations: Tensor, actions: Tensor) -> Tensor:
         """Where the model wants another action, bool (steps,)."""
-        return torch.cat([self._logits(part).argmax(-1) for part in observations.split(1024)]) != actions
+        return self._wanted(observations) != actions
+
+    @torch.no_grad()
+    def _wanted(self, observations: Tensor) -> Tensor:
+        """The model's actions, int64 (steps,)."""
+        return torch.cat([self._logits(part).argmax(-1) for part in observations.split(1024)])
 
     @torch.no_grad()
     def _greedy(self, observations: NDArray[np.uint8]) -> NDArray[np.int64]:
