@@ -75,6 +75,8 @@ class Options:
     """States that are kept, with what the expert does there; each takes 25.6 kB."""
     lr: float = 4e-4
     """Learning rate at the beginning of a round; it falls to nothing within it."""
+    way_weight: float = 1.0
+    """Weight of the loss of the ways beside that of the expert's states."""
     seed: int = 1
 
 
@@ -278,7 +280,8 @@ class Polisher:
         log_probs = torch.log_softmax(self._logits(torch.cat((observations, states))), dim=-1)
         away = divergence(expert_log_probs, log_probs[len(actions) :]).mean()
         self._optimizer.zero_grad()
-        (F.nll_loss(log_probs[: len(actions)], actions) + away).backward()  # type: ignore[no-untyped-call]
+        ways = F.nll_loss(log_probs[: len(actions)], actions)
+        (self._options.way_weight * ways + away).backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self._policy.model.parameters(), 1.0)
         self._optimizer.step()
         return float(away.detach())

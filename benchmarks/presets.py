@@ -61,18 +61,22 @@ class Options:
     """Episodes of the agent that acts at random, for each action set."""
     log_dir: Path = Path("logs/presets")
     """Folder of the runs."""
+    make_runs: bool = True
+    """Make the runs that are not in --log-dir yet; without, they are left out."""
     json: Path | None = None
     """Write the curves here."""
     picture: Path = Path("docs/presets.png")
     """File to draw."""
 
 
-def run_of(preset: str, seed: int, options: Options) -> TrainingRun:
-    """A run, made now or earlier."""
+def run_of(preset: str, seed: int, options: Options) -> TrainingRun | None:
+    """A run, made now or earlier; None if it was not made and shall not be."""
     name = f"{preset}_{options.env}_seed{seed}"
     summary = options.log_dir / name / "summary.json"
     if summary.exists():
         return TrainingRun(summary.parent, json.loads(summary.read_text()))
+    if not options.make_runs:
+        return None
     flags = ["--preset", preset, "--env", options.env, "--seed", str(seed), "--max-minutes", str(options.minutes)]
     return train(options.log_dir.absolute(), name, [*flags, *options.flags.split()])
 
@@ -104,6 +108,8 @@ def measure(options: Options) -> dict[str, Any]:
             levels[config.actions] = random_progress(config, options.random_episodes)
         for seed in options.seeds:
             run = run_of(preset, seed, options)
+            if run is None:
+                continue
             has_curves = (run.folder / CSV_NAME).exists()  # not after a few seconds
             curves = {curve: run.curve(f"{curve}/{stage}") if has_curves else [] for curve in CURVES}
             runs.append({"preset": preset, "seed": seed, "actions": config.actions, "summary": run.summary, "curves": curves})
@@ -128,10 +134,12 @@ def draw(measured: dict[str, Any], picture: Path) -> None:
     """Both curves by agent steps and by minutes, one colour a preset."""
     figure, axes = pyplot.subplots(len(CURVES), 2, figsize=(12, 8), constrained_layout=True, sharey="row")
     presets = list(dict.fromkeys(run["preset"] for run in measured["runs"]))
+    named = set[str]()
     for row, (curve, title) in zip(axes, CURVES.items(), strict=True):
         for run in measured["runs"]:
             points: Points = run["curves"][curve]
-            label = run["preset"] if run["seed"] == measured["options"]["seeds"][0] else None
+            label = None if run["preset"] in named else run["preset"]
+            named.add(run["preset"])
             style: dict[str, Any] = {"color": f"C{presets.index(run['preset'])}", "alpha": 0.8, "linewidth": 1.2}
             values = [value for _, _, value in points]
             marker = "." if len(points) == 1 else None
@@ -146,7 +154,8 @@ def draw(measured: dict[str, Any], picture: Path) -> None:
             axis.grid(alpha=0.3)
             axis.set_xlim(left=0)
             axis.set_ylim(bottom=0)
-    axes[0][0].legend(fontsize=8)
+    # Below on the right there is most room: few presets clear anything.
+    axes[1][1].legend(*axes[0][0].get_legend_handles_labels(), fontsize=8, loc="upper right")
     figure.suptitle(measured["machine"], fontsize=9)
     picture.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(picture, dpi=110)

@@ -150,7 +150,7 @@ def test_a_score_of_the_first_version_is_read() -> None:
 
 def test_the_shipped_files_have_scores() -> None:
     folder = Path(__file__).parent.parent / "trained_models"
-    shipped = [path for name in (".", "experts", "campaign") for path in sorted((folder / name).glob("*.safetensors"))]
+    shipped = [path for name in (".", "experts", "campaign", "polished") for path in sorted((folder / name).glob("*.safetensors"))]
     assert shipped
     for path in shipped:
         score = load_weights(path).score
