@@ -150,7 +150,8 @@ def test_a_score_of_the_first_version_is_read() -> None:
 
 def test_the_shipped_files_have_scores() -> None:
     folder = Path(__file__).parent.parent / "trained_models"
-    shipped = [path for name in (".", "experts", "campaign", "polished") for path in sorted((folder / name).glob("*.safetensors"))]
+    folders = [folder / name for name in (".", "experts", "campaign", "polished")]
+    shipped = [path for each in folders for path in sorted(each.glob("*.safetensors"))]
     assert shipped
     for path in shipped:
         score = load_weights(path).score
