@@ -42,7 +42,7 @@ _EXPERT = {
     "save_model_dir": Path("trained_models/experts"),
 }
 # What the two deep Q-learners have in common: the originals' network and Adam. Batches are four times as large as theirs and
-# much rarer: on a few cores more agent steps bring more than more updates. Pictures are 80 x 80, cropped, as everywhere here
+# much rarer: on a few cores learning takes nearly all of the time. Pictures are 80 x 80, cropped, as everywhere here
 # (theirs: 84 x 84).
 _DQN = {
     "lstm": False,

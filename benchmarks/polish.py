@@ -12,7 +12,6 @@ import sys
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,20 +20,22 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from a3g.algorithms import algorithm_class
+from a3g.algorithms.actor_critic import ActorCriticAlgorithm
 from a3g.algorithms.dagger import Dagger, divergence
 from a3g.command_line import parse_train
 from a3g.errors import UserError
-from a3g.experience.make import AnyCollector, make_collector
+from a3g.experience.make import AnyCollector, check_experience, make_collector
 from a3g.exploration.demonstrations import Demonstration, load_demonstrations
 from a3g.exploration.games import CLEARED, Games, replay
 from a3g.exploration.replay import DemonstrationPlayer
 from a3g.exploration.teacher import Teacher
 from a3g.game.native_vector import NativeVectorEnv
 from a3g.game.options import GameOptions
-from a3g.game.packing import State
 from a3g.game.rules import Outcome
 from a3g.game.stages import STAGES, WHOLE_GAME, Stage
-from a3g.game.starts import Start
+from a3g.processes.evaluation import Evaluator
+from a3g.ranges import require
 from a3g.reporting.phases import PhaseClock
 from a3g.runs.expert import load_expert
 from a3g.runs.playable import find_weights
@@ -92,11 +93,11 @@ class ExpertStates:
         """Let the model play on."""
         for _ in range(rollouts):
             rollout = collector.collect()
-            observations = rollout.observations.flatten(0, 1)
             number = len(self._observations)
+            observations = rollout.observations.flatten(0, 1)[-number:]
             rows = torch.arange(self._next, self._next + len(observations)) % number
             self._observations[rows] = observations
-            self._log_probs[rows] = rollout.columns["expert_log_probs"].flatten(0, 1)
+            self._log_probs[rows] = rollout.columns["expert_log_probs"].flatten(0, 1)[-number:]
             self._next += len(observations)
             self.filled = min(number, self._next)
 
@@ -147,13 +148,23 @@ class Polisher:
             UserError: if weights, expert or demonstrations are missing, damaged or of another game.
         """
         self._options, self._deadline = options, time.monotonic() + 60.0 * options.minutes
+        for name in ("minutes", "updates", "states", "lr"):
+            value = getattr(options, name)
+            require(value > 0, name, value, "more than 0")
         _, self._weights = find_weights(options.weights)
-        spec = self._weights.network
-        if self._weights.game.observation != "pictures" or spec.lstm:
-            raise UserError(f"{options.weights} can't be polished: that needs a model that reads pictures, without an LSTM.")
+        spec, unfit = (
+            self._weights.network,
+            f"{options.weights} can't be polished: its network or game is not that of --preset all-stages.",
+        )
+        trained_by = algorithm_class(self._weights.algorithm)
+        if self._weights.game.observation != "pictures" or not issubclass(trained_by, ActorCriticAlgorithm):
+            raise UserError(unfit)
         arguments = ["--preset", "all-stages", "--expert", str(options.expert), "--seed", str(options.seed)]
         arguments += ["--stages", *options.stages, "--network", spec.encoder, "--hidden-size", str(spec.hidden_size)]
         config = parse_train(arguments)
+        if spec != config.network_spec():
+            raise UserError(unfit)
+        check_experience(config, learns_from_demonstrations=True)
         self.stages = tuple(config.single_stages())
         self._policy = Dagger(config, torch.device("cpu"))
         self._policy.model.load_state_dict(self._weights.tensors)
@@ -164,6 +175,7 @@ class Polisher:
         self._collector = make_collector(config, 0, self._policy, options.seed, clock, lambda: None, expert)
         self._demonstrations = load_demonstrations(config.demos_dir, self.stages)
         self._teacher = Teacher(self._demonstrations, len(self.stages), self._game, 0.0, options.seed)
+        self._evaluator = Evaluator(Dagger, config.emulator, self._game)
         self._games: dict[Stage, Games] = {}
         self.ways: dict[Stage, Way] = {}
 
@@ -178,15 +190,8 @@ class Polisher:
 
     def cleared(self) -> list[Stage]:
         """The stages that the model clears from their very starts, greedily."""
-        env = NativeVectorEnv([None], len(self.stages), self._game, copy=False, starts=_VeryStarts(self.stages))
-        env.reset()
-        ended, clears = np.zeros(len(self.stages), np.bool_), np.zeros(len(self.stages), np.bool_)
-        while not ended.all():
-            _, _, terminated, truncated, infos = env.step(self._greedy(env.observations))
-            for lane in np.flatnonzero((terminated | truncated) & ~ended):
-                ended[lane], clears[lane] = True, infos["final_info"]["outcome"][lane] == Outcome.CLEARED
-        env.close()
-        return [stage for stage, clear in zip(self.stages, clears.tolist(), strict=True) if clear]
+        results = self._evaluator.play(self._policy.model, [(stage, 0) for stage in self.stages])
+        return [stage for stage, result in zip(self.stages, results, strict=True) if result.outcome == Outcome.CLEARED]
 
     def find_ways(self, cleared: list[Stage], resort: bool) -> int:
         """Let the teacher find what is still missing; returns the number of new ways.
@@ -197,23 +202,23 @@ class Polisher:
         """
         for stage in self.ways.keys() - set(cleared):
             self.ways[stage] = self._made_easier(stage, self.ways[stage])
-        missing = [stage for stage in self.stages if stage not in self.ways]
-        stubborn = [stage for stage, way in self.ways.items() if stage not in cleared and way.rounds >= _PATIENCE]
-        sought = {*missing, *(stage for stage in stubborn if self.ways[stage].wrong > _NEARLY)}
-        found: dict[Stage, Demonstration] = {}
+        missing = {stage for stage in self.stages if stage not in self.ways}
+        known = self.ways.items()
+        stubborn = {stage for stage, way in known if stage not in cleared and way.rounds >= _PATIENCE and way.wrong > _NEARLY}
+        sought = {stage for stage in missing | stubborn if self._demonstrations[stage]}
+        found: dict[Stage, Way] = {}
         self._teacher.teach(sought)
         end = time.monotonic() + _TEACHING
         while sought - found.keys() and time.monotonic() < end:
             for each in self._teacher.play(_TAUGHT_STEPS, self._greedy)[0]:
-                if each.stage in sought:
-                    found.setdefault(each.stage, each)
-        if resort:
-            for stage in set(missing) - found.keys():
-                plain = [each for each in self._demonstrations[stage] if not each.idle_frames and not each.sticky_actions]
-                if plain:
-                    found[stage] = min(plain, key=lambda each: Way.of(each, self._game).ambiguous())
-        ways = {stage: Way.of(each, self._game) for stage, each in found.items()}
-        kept = {stage: way for stage, way in ways.items() if stage in missing or way.ambiguous() <= _MOST_AMBIGUOUS}
+                if each.stage in sought - found.keys():
+                    found[each.stage] = Way.of(each, self._game)
+        for stage in missing - found.keys() if resort else ():
+            plain = [each for each in self._demonstrations[stage] if not each.idle_frames and not each.sticky_actions]
+            ways = [Way.of(each, self._game) for each in plain]
+            if ways:
+                found[stage] = min(ways, key=Way.ambiguous)
+        kept = {stage: way for stage, way in found.items() if stage in missing or way.ambiguous() <= _MOST_AMBIGUOUS}
         self.ways |= kept
         return len(kept)
 
@@ -223,7 +228,7 @@ class Polisher:
             return way
         actions = way.actions.numpy().astype(np.uint8)
         games = self._games.setdefault(stage, Games(stage, lanes=1))
-        env = NativeVectorEnv([None], 1, self._game, copy=False, starts=_VeryStarts((stage,)))
+        env = NativeVectorEnv([stage], 1, self._game, copy=False)
         env.reset()
         for step in range(len(actions)):
             wanted = actions.copy()
@@ -274,10 +279,15 @@ class Polisher:
     def close(self) -> None:
         """End the games."""
         self._collector.close()
+        self._evaluator.close()
 
     def _update(self, observations: Tensor, actions: Tensor, states: Tensor, expert_log_probs: Tensor) -> float:
         """Learn some steps of the ways and some of the expert; returns the divergence from the expert."""
-        log_probs = torch.log_softmax(self._logits(torch.cat((observations, states))), dim=-1)
+        policy, both = self._policy, torch.cat((observations, states))
+        every = torch.ones(len(both), dtype=torch.bool)
+        with policy.computing():
+            logits, _ = policy.preferences(policy.model, both, policy.initial_state(len(both)), every)
+        log_probs = torch.log_softmax(logits.float(), dim=-1)
         away = divergence(expert_log_probs, log_probs[len(actions) :]).mean()
         self._optimizer.zero_grad()
         ways = F.nll_loss(log_probs[: len(actions)], actions)
@@ -286,43 +296,16 @@ class Polisher:
         self._optimizer.step()
         return float(away.detach())
 
-    def _logits(self, observations: Tensor) -> Tensor:
-        model, number = self._policy.model, len(observations)
-        with self._policy.computing():
-            logits, _, _ = model(observations[None], model.initial_state(number), torch.ones(1, number, dtype=torch.bool))
-        return torch.as_tensor(logits[0]).float()
-
+    @torch.no_grad()
     def _wrong(self, observations: Tensor, actions: Tensor) -> Tensor:
         """Where the model wants another action, bool (steps,)."""
-        return self._wanted(observations) != actions
-
-    @torch.no_grad()
-    def _wanted(self, observations: Tensor) -> Tensor:
-        """The model's actions, int64 (steps,)."""
-        return torch.cat([self._logits(part).argmax(-1) for part in observations.split(1024)])
+        with self._policy.computing():
+            return torch.cat([self._policy.greedy(part) for part in observations.split(1024)]) != actions
 
     @torch.no_grad()
     def _greedy(self, observations: NDArray[np.uint8]) -> NDArray[np.int64]:
-        return self._logits(torch.from_numpy(observations)).argmax(-1).numpy()
-
-
-class _VeryStarts:
-    """A start source: lane i plays stage i of some."""
-
-    def __init__(self, stages: tuple[Stage, ...]) -> None:
-        self._stages = stages
-
-    def next(self, rng: np.random.Generator, lane: int) -> Start:
-        return Start(self._stages[lane], 0, sticky_actions=0.0)
-
-    def episode_ended(self, start: Start, outcome: Any, progress: int) -> None:
-        """Changes nothing."""
-
-    def state_dict(self) -> State:
-        return {}
-
-    def load_state_dict(self, state: State) -> None:
-        """Nothing to load."""
+        with self._policy.computing():
+            return self._policy.greedy(torch.from_numpy(observations)).numpy()
 
 
 def polish(options: Options) -> int:

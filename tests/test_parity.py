@@ -106,6 +106,10 @@ def test_the_commands_have_the_programs_schedules() -> None:
         assert options.epsilon_decay == "exponential"
     assert (tutorial.batch_size, tutorial.update_interval, tutorial.learning_starts) == (32, 3, 10_000)
     assert tutorial.update_interval * tutorial.target_interval == pytest.approx(10_000, abs=3)
+    assert (prioritised.batch_size, prioritised.update_interval, prioritised.target_interval) == (32, 1, 500)
+    for config in commands():
+        assert isinstance(config.options, DQNOptions)
+        assert (config.lr, config.adam_eps, config.options.n_step, config.options.reward_scale) == (2.5e-4, 1e-8, 1, 1.0)
     assert (prioritised.lr_decay, prioritised.lr_decay_steps) == (0.99, 1_000)
     assert schedules.beta(10**9, prioritised.priority_beta, prioritised.priority_beta_steps) == 0.4
 

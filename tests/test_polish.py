@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -95,8 +96,17 @@ def test_the_newest_states_are_kept() -> None:
     assert observations.shape == (200, 4, 80, 80)
     assert set(observations.unique().tolist()) == {2, 3}
     assert torch.equal(observations[:, 0, 0, 0].float(), log_probs[:, 0])
+    few = ExpertStates(4, game)  # less than a rollout
+    few.collect(collector, 1)
+    assert few.filled == 4
+
+
+@pytest.mark.parametrize("name", ["minutes", "updates", "states", "lr"])
+def test_nothing_of_it_can_be_nothing(weights: Path, tmp_path: Path, name: str) -> None:
+    with pytest.raises(UserError, match=f"--{name} must be more than 0, not 0"):
+        Polisher(replace(options(weights, tmp_path), **{name: 0}))
 
 
 def test_an_expert_can_not_be_polished(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="reads pictures"):
+    with pytest.raises(UserError, match="can't be polished"):
         Polisher(options(EXPERT / f"{WHOLE_GAME}.safetensors", tmp_path))
