@@ -142,6 +142,7 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
             "retry_share": 0.2,
             "sticky_actions_max": 0.2,
             "test_sticky_actions": 0.1,
+            "average_steps": 50_000,
         },
     ),
     "expert": (
