@@ -55,6 +55,9 @@ class TrainConfig:
     """map: what is around Mario, read from RAM instead of seen, for an expert that teaches others (goes with --network map)."""
     two_frame_max: bool = False
     """Show the agent the brighter of the last two frames."""
+    show_buttons: bool = False
+    """Draw two squares into the lower left corner of the agent's pictures, white while it holds A or B: a jump needs A to have
+    been let go, and nothing else on a picture tells."""
     noop_max: int = 30
     """Episodes start after 0 to this many frames without buttons."""
     sticky_actions: float = 0.0
@@ -279,6 +282,7 @@ class TrainConfig:
             stack=self.stack,
             actions=self.actions,
             two_frame_max=self.two_frame_max,
+            show_buttons=self.show_buttons,
             noop_max=self.noop_max,
             sticky_actions=self.sticky_actions,
             time_per_stage=self.time_per_stage,

@@ -143,6 +143,7 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
             "sticky_actions_max": 0.2,
             "test_sticky_actions": 0.1,
             "average_steps": 50_000,
+            "show_buttons": True,
         },
     ),
     "expert": (
@@ -157,7 +158,15 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "all-stages": (
         "one model for all 32 stages: learns from pictures to do as the expert does",
-        {**_ALL_STAGES, "network": "nips", "hidden_size": 512, "algorithm": "dagger", "lanes": 64, "value_coef": 0.02},
+        {
+            **_ALL_STAGES,
+            "network": "nips",
+            "hidden_size": 512,
+            "algorithm": "dagger",
+            "lanes": 64,
+            "value_coef": 0.02,
+            "show_buttons": True,
+        },
     ),
     "all-stages-ppo": (
         "for the same without an expert: PPO from pictures, a curriculum along demonstrations, retries before deaths",

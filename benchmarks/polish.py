@@ -161,6 +161,7 @@ class Polisher:
             raise UserError(unfit)
         arguments = ["--preset", "all-stages", "--expert", str(options.expert), "--seed", str(options.seed)]
         arguments += ["--stages", *options.stages, "--network", spec.encoder, "--hidden-size", str(spec.hidden_size)]
+        arguments += ["--show-buttons" if self._weights.game.show_buttons else "--no-show-buttons"]
         config = parse_train(arguments)
         if spec != config.network_spec():
             raise UserError(unfit)

@@ -45,6 +45,13 @@ CASES = {
         GameOptions(two_frame_max=True, episodic_life=True, time_per_stage=10),
         200,
     ),
+    "buttons shown": ([Stage(1, 1), Stage(1, 4)], 3, GameOptions(show_buttons=True, sticky_actions=0.2), 300),
+    "buttons shown, lives as episodes": (
+        [None],
+        2,
+        GameOptions(show_buttons=True, episodic_life=True, time_per_stage=20, height=84, width=96, two_frame_max=True),
+        300,
+    ),
     "gym reward": ([Stage(1, 1), Stage(1, 2)], 4, GameOptions(reward="gym"), 300),
     "gym reward, lives as episodes": ([None], 3, GameOptions(reward="gym", episodic_life=True, time_per_stage=30), 300),
     "map": ([Stage(1, 1), Stage(1, 4), Stage(8, 3)], 3, GameOptions(observation="map", sticky_actions=0.1), 300),

@@ -18,9 +18,11 @@ from numpy.typing import NDArray
 from a3g.exploration.demonstrations import ACTION_SET, Demonstration
 from a3g.exploration.explorer import ACTION_WEIGHTS, CHANGE, Guide
 from a3g.exploration.games import CLEARED, NO_OUTCOME, Games
+from a3g.game.button_display import draw_buttons
 from a3g.game.emulators import Image, make_emulator
 from a3g.game.emulators.rom import find_rom
 from a3g.game.lane import PICTURE_CROP
+from a3g.game.memory import RAM_SIZE
 from a3g.game.options import ACTION_SETS, GameOptions
 from a3g.game.rewards import REWARDS
 from a3g.game.rules import Outcome
@@ -133,6 +135,7 @@ class Teacher:
         self._observations = np.zeros((lanes, *options.observation_shape), np.uint8)
         self._variables = np.zeros((lanes, len(a3g_native.VARIABLES)), np.int32)
         self._rewards = np.zeros(lanes, np.float32)
+        self._ram = np.zeros((lanes, RAM_SIZE), np.uint8)
         names = {name: i for i, name in enumerate(a3g_native.VARIABLES)}
         self._outcomes, self._progress = self._variables[:, names["outcome"]], self._variables[:, names["progress"]]
         self._search = Games(next(iter(self._guides)), lanes=SEARCHING_LANES)
@@ -162,7 +165,9 @@ class Teacher:
                 elif pupil.actions and self._random.random() < pupil.sticky_actions:
                     actions[lane] = pupil.actions[-1]
                 pupil.actions.append(int(actions[lane]))
-            self._batch.step(self._buttons[actions], self._observations, self._rewards, self._variables)
+            self._batch.step(self._buttons[actions], self._observations, self._rewards, self._variables, self._ram)
+            if self._options.show_buttons:
+                draw_buttons(self._observations[:, -1], self._ram)
             for lane in range(len(self._pupils)):
                 self._look(lane, found, lessons)
         return found, lessons
@@ -179,9 +184,10 @@ class Teacher:
         self._episodes[stage] += 1
         idle_frames = int(self._random.integers(self._options.noop_max + 1))
         chance = float(np.float32(self._random.random() * self._sticky_actions))
-        self._batch.start(
-            lane, self._starts.state(stage), list(stage), 1 + idle_frames, self._observations, variables=self._variables
-        )
+        state, frames = self._starts.state(stage), 1 + idle_frames
+        self._batch.start(lane, state, list(stage), frames, self._observations, variables=self._variables, ram=self._ram)
+        if self._options.show_buttons:
+            draw_buttons(self._observations[lane : lane + 1], self._ram[lane : lane + 1])
         pupil = _Pupil(stage, idle_frames, chance)
         self._keep(lane, pupil)
         return pupil

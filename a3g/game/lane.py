@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from a3g.game import memory
+from a3g.game.button_display import draw_buttons
 from a3g.game.emulators import VISIBLE_LEFT, VISIBLE_TOP, Emulator, Image
 from a3g.game.map_observation import write_maps
 from a3g.game.options import ACTION_SETS, GameOptions
@@ -216,4 +217,7 @@ class Lane:
         """The cropped, shrunk grey picture, uint8 (height, width)."""
         grey = np.maximum(*self.last_frames) if len(self.last_frames) == 2 else emulator.grey(_ROWS, _COLUMNS)
         size = (self.options.width, self.options.height)
-        return cv2.resize(grey, size, interpolation=cv2.INTER_AREA)  # type: ignore[return-value]
+        picture: Image = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
+        if self.options.show_buttons:
+            draw_buttons(picture[None], np.frombuffer(emulator.ram(), np.uint8)[None])
+        return picture

@@ -14,6 +14,7 @@ from typing import Any, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
+from a3g.game.button_display import draw_buttons
 from a3g.game.emulators import Image, make_emulator
 from a3g.game.emulators.rom import find_rom
 from a3g.game.lane import PICTURE_CROP
@@ -115,6 +116,8 @@ class NativeVectorEnv(MarioVectorEnv):
         self._batch.step(self._buttons[actions], pictures, self._rewards, self._variables, self.ram, active)
         if not self._shows_pictures:
             write_maps(self.ram, self._observations)
+        elif options.show_buttons:
+            draw_buttons(self._observations[:, -1], self.ram)
         rewards = np.where(active, self._rewards / np.float32(REWARDS[options.reward].scale), np.float32(0.0))
         game_over = self._read("game_over") != 0
         self._attempt_over = self._read("outcome") != 0
@@ -153,6 +156,8 @@ class NativeVectorEnv(MarioVectorEnv):
         self._batch.start(lane, state, stage, frames, pictures, variables=self._variables, ram=self.ram)
         if not self._shows_pictures:
             write_maps(self.ram[lane : lane + 1], self._observations[lane : lane + 1])
+        elif self.options.show_buttons:
+            draw_buttons(self._observations[lane : lane + 1], self.ram[lane : lane + 1])
         self._episode_steps[lane] = 0
         self._trails[lane].clear()
 

@@ -80,6 +80,8 @@ class GameOptions:
     """Name in ACTION_SETS."""
     two_frame_max: bool = False
     """Show the brighter of the last two frames, against sprites that flicker."""
+    show_buttons: bool = False
+    """Draw into each picture whether A and B were down in its last frame, see `a3g.game.button_display`."""
     noop_max: int = 30
     """An episode starts after a random number of frames without buttons, 0 to this."""
     sticky_actions: float = 0.0
