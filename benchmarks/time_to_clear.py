@@ -1,7 +1,7 @@
 """From scratch to "cleared in 90% of 20 random starts": agent steps and minutes, ours and Stable-Baselines3's PPO.
 
     python -m benchmarks.time_to_clear --stages 1-1 --seeds 1 2 3 4 5 --json FILE
-    python -m benchmarks.time_to_clear --expert-flags="--preset quick-expert" --flags="--preset quick-student" --clear-rate 0.6
+    python -m benchmarks.time_to_clear --expert-flags="--preset quick-expert" --flags="--preset quick-student" --clear-rate 0.7
 
 With --expert-flags an expert is trained first; its time and the commands' start count. Ours is `main.py --until-cleared` with
 the flags given; its tester plays beside the training and its time counts.
