@@ -2,7 +2,8 @@
 
 Each run is an ordinary `main.py`; its metrics.csv has the curves. What is drawn does not depend on a preset's reward: pixels of
 new ground in a training episode, and the share of training episodes that clear the stage, as moving averages. Grey lines are
-the means of agents that draw their actions at random. Runs that are already in --log-dir are not made again.
+the means of agents that draw their actions at random. Runs that are already in --log-dir are not made again;
+--earlier adds those of another machine.
 """
 
 from __future__ import annotations
@@ -63,6 +64,8 @@ class Options:
     """Folder of the runs."""
     make_runs: bool = True
     """Make the runs that are not in --log-dir yet; without, they are left out."""
+    earlier: Path | None = None
+    """A file that --json wrote: its runs are drawn as well where --log-dir has no such run."""
     json: Path | None = None
     """Write the curves here."""
     picture: Path = Path("docs/presets.png")
@@ -114,8 +117,17 @@ def measure(options: Options) -> dict[str, Any]:
             curves = {curve: run.curve(f"{curve}/{stage}") if has_curves else [] for curve in CURVES}
             runs.append({"preset": preset, "seed": seed, "actions": config.actions, "summary": run.summary, "curves": curves})
             print(line_of(runs[-1], levels), flush=True)
+    runs = _with_earlier(runs, options.earlier)
     described = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(options).items()}
     return {"machine": machine(), "stage": stage, "options": described, "random": levels, "runs": runs}
+
+
+def _with_earlier(runs: list[dict[str, Any]], earlier: Path | None) -> list[dict[str, Any]]:
+    """With the runs of an earlier file that are not among them, in the presets' order."""
+    known = json.loads(earlier.read_text())["runs"] if earlier else []
+    newest = {(run["preset"], run["seed"]): run for run in (*known, *runs)}
+    order = list(PRESETS)
+    return sorted(newest.values(), key=lambda run: (order.index(run["preset"]), run["seed"]))
 
 
 def line_of(run: dict[str, Any], levels: dict[str, float]) -> str:

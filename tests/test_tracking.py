@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,7 @@ def run_in_two_parts(name: str, folder: Path) -> None:
     add_point(folder, 200, train__mean_return=2.5)
     assert first.update() == ""
     first.finish()
+    time.sleep(1.1)  # W&B names the folder of an offline run by the second
     second = track(name, folder)
     add_point(folder, 300, train__mean_return=3.5)
     assert second.update()
