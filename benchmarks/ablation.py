@@ -31,10 +31,13 @@ VARIANTS = {
     "the recipe": (),
     "without demonstration starts": ("--starts", "stage"),
     "without adaptive sampling": ("--stage-sampling", "uniform"),
+    "without the buttons in the pictures": ("--no-show-buttons",),
     "without the expert: imitation of demonstrations": ("--preset", "all-stages-imitation", "--taught-steps", "0"),
     "without the expert: with a planner as teacher": ("--preset", "all-stages-imitation"),
     "without the expert and imitation: PPO": ("--preset", "all-stages-ppo"),
 }
+SAME_EXPERT = {"without the buttons in the pictures": "the recipe"}
+"""Who learns from another variant's expert, trained before."""
 
 
 @dataclass(frozen=True)
@@ -74,14 +77,18 @@ def main() -> None:
 
 def _measure(name: str, flags: tuple[str, ...], seed: int, options: Options) -> dict[str, float]:
     """Train a variant with a seed; returns the mean share of a stage completed, and of episodes cleared."""
-    folder = options.log_dir / f"{name.replace(' ', '-').replace(':', '')}-{seed}"
+    folder = _folder(name, seed, options)
     common = ("--stages", *options.stages, "--seed", str(seed), "--test-interval", "1000000")
+    common += ("--average-steps", str(options.model_steps // 5))  # the presets' average reaches farther back than this run
     steps = options.expert_steps + options.model_steps
     if "--preset" not in flags:
         steps = options.model_steps
-        if not (folder / "expert" / "summary.json").is_file():
-            train(folder, "expert", ("--preset", "expert", *common, *flags, "--total-steps", str(options.expert_steps)))
-        flags = ("--preset", "all-stages", "--expert", str(checkpoints_in(folder / "expert")[-1]), *flags)
+        teaching = _folder(SAME_EXPERT.get(name, name), seed, options)
+        if not (teaching / "expert" / "summary.json").is_file():
+            train(teaching, "expert", ("--preset", "expert", *common, *flags, "--total-steps", str(options.expert_steps)))
+        flags = ("--preset", "all-stages", "--expert", str(checkpoints_in(teaching / "expert")[-1]), *flags)
+    else:
+        flags = (*flags, "--show-buttons")  # as the recipe's model
     if not (folder / "model" / "summary.json").is_file():
         train(folder, "model", (*flags, *common, "--total-steps", str(steps)))
     shares, clears = [], []
@@ -92,6 +99,10 @@ def _measure(name: str, flags: tuple[str, ...], seed: int, options: Options) -> 
             shares.append(1.0 if cleared else min(1.0, episode["progress"] / length))
             clears.append(cleared)
     return {"completed": float(np.mean(shares)), "cleared": float(np.mean(clears))}
+
+
+def _folder(name: str, seed: int, options: Options) -> Path:
+    return options.log_dir / f"{name.replace(' ', '-').replace(':', '')}-{seed}"
 
 
 def stage_length(stage: Stage) -> int:

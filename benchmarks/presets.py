@@ -117,23 +117,31 @@ def measure(options: Options) -> dict[str, Any]:
             curves = {curve: run.curve(f"{curve}/{stage}") if has_curves else [] for curve in CURVES}
             runs.append({"preset": preset, "seed": seed, "actions": config.actions, "summary": run.summary, "curves": curves})
             print(line_of(runs[-1], levels), flush=True)
-    runs = _with_earlier(runs, options.earlier)
+    runs = _with_earlier(runs, options.earlier, levels)
     described = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(options).items()}
     return {"machine": machine(), "stage": stage, "options": described, "random": levels, "runs": runs}
 
 
-def _with_earlier(runs: list[dict[str, Any]], earlier: Path | None) -> list[dict[str, Any]]:
+def _with_earlier(runs: list[dict[str, Any]], earlier: Path | None, levels: dict[str, float]) -> list[dict[str, Any]]:
     """With the runs of an earlier file that are not among them, in the presets' order."""
+    made = {(run["preset"], run["seed"]) for run in runs}
     known = json.loads(earlier.read_text())["runs"] if earlier else []
-    newest = {(run["preset"], run["seed"]): run for run in (*known, *runs)}
+    others = [run for run in known if (run["preset"], run["seed"]) not in made]
+    for run in others:
+        print(line_of(run, levels))
     order = list(PRESETS)
-    return sorted(newest.values(), key=lambda run: (order.index(run["preset"]), run["seed"]))
+    return sorted([*runs, *others], key=lambda run: (order.index(run["preset"]), run["seed"]))
+
+
+def last_quarter(points: Points) -> float:
+    """Mean of a curve over the last quarter of its agent steps: its newest point is the mean of only some 20 episodes."""
+    return statistics.mean(value for steps, _, value in points if steps >= 0.75 * points[-1][0]) if points else 0.0
 
 
 def line_of(run: dict[str, Any], levels: dict[str, float]) -> str:
-    """A row of the table that is printed."""
+    """A row of the table that is printed, about the last quarter of a run."""
     summary, level = run["summary"], levels[run["actions"]]
-    last = {curve: points[-1][2] if points else 0.0 for curve, points in run["curves"].items()}
+    last = {curve: last_quarter(points) for curve, points in run["curves"].items()}
     progress, minutes = last["train_progress"], summary["seconds"] / 60
     return (
         f"{run['preset']:>12} seed {run['seed']}: {summary['agent_steps']:>9,} agent steps in {minutes:5.1f} minutes, "

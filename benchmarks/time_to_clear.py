@@ -30,7 +30,7 @@ from benchmarks.training_run import machine, train
 
 ROOT = Path(__file__).resolve().parent.parent
 TEST_EPISODES = 20
-EXPERT_CLEAR_RATE = 0.75
+EXPERT_CLEAR_RATE = 0.9
 SB3_TEST_INTERVAL = 20_000  # agent steps
 
 
