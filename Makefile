@@ -75,7 +75,7 @@ polish: MINUTES = 60
 polish: $(STAMP)
 	$(BIN)/python -m benchmarks.polish --minutes $(MINUTES) --out logs/polished-$(NOW)
 
-# What each part of that recipe brings, on four stages: two hours on two cores.
+# What each part of that recipe brings, on four stages: about two hours on two cores, estimated.
 ablation: $(STAMP)
 	$(BIN)/python -m benchmarks.ablation
 
