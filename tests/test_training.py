@@ -27,6 +27,7 @@ from a3g.processes.shared_run import SharedRun
 from a3g.processes.worker import make_worker, run_worker
 from a3g.reporting.metrics import read_curve
 from a3g.runs.paths import checkpoints_in
+from a3g.runs.weights import load_weights
 from tests.running import PATIENCE_SECONDS, ROOT, SMALL, SUMMARY_KEYS, Start, arguments, newest_checkpoint, summary_of
 
 CPU = torch.device("cpu")
@@ -457,8 +458,10 @@ def test_serial_training_stops_at_its_steps_and_goes_on_even_elsewhere(tmp_path:
 @pytest.mark.slow
 def test_training_ends_when_everything_is_cleared(tmp_path: Path, start: Start) -> None:
     """With the shipped weights, which clear 1-1: the tester finds it out and the launcher stops."""
+    shipped = load_weights(ROOT / "trained_models" / "SuperMarioBros-1-1-v0.safetensors")
     command = [sys.executable, str(ROOT / "main.py"), "--preset", "quick", "--env", "SuperMarioBros-1-1-v0", "--workers", "1"]
-    command += ["--network", "nature", "--hidden-size", "512"]  # as in the shipped weights
+    command += ["--network", shipped.network.encoder, "--hidden-size", str(shipped.network.hidden_size)]
+    command += ["--show-buttons" if shipped.game.show_buttons else "--no-show-buttons"]
     command += ["--load", "--lr", "1e-12", "--until-cleared", "--test-episodes", "3", "--clear-rate", "0.3"]
     command += [
         "--log-dir",
