@@ -30,13 +30,14 @@ from matplotlib import pyplot
 VARIANTS = {
     "the recipe": (),
     "without demonstration starts": ("--starts", "stage"),
+    "with them for the expert alone": ("--starts", "stage"),
     "without adaptive sampling": ("--stage-sampling", "uniform"),
     "without the buttons in the pictures": ("--no-show-buttons",),
     "without the expert and imitation: PPO": ("--preset", "all-stages-ppo"),
     "without the expert: imitation of demonstrations": ("--preset", "all-stages-imitation", "--taught-steps", "0"),
     "without the expert: with a planner as teacher": ("--preset", "all-stages-imitation"),
 }
-SAME_EXPERT = {"without the buttons in the pictures": "the recipe"}
+SAME_EXPERT = {"with them for the expert alone": "the recipe", "without the buttons in the pictures": "the recipe"}
 """Who learns from another variant's expert, trained before."""
 
 
@@ -81,12 +82,7 @@ def main() -> None:
 
 def _write(results: dict[str, list[dict[str, float]]], options: Options) -> None:
     figures = {"machine": machine(), "stages": options.stages, "expert_steps": options.expert_steps}
-    figures |= {
-        "model_steps": options.model_steps,
-        "workers": options.workers,
-        "episodes": options.episodes,
-        "results": results,
-    }
+    figures |= {"model_steps": options.model_steps, "workers": options.workers, "episodes": options.episodes}
     options.json.write_text(json.dumps(figures | {"results": results}, indent=1) + "\n")
 
 
@@ -99,9 +95,11 @@ def _measure(name: str, flags: tuple[str, ...], seed: int, options: Options) -> 
     steps = options.expert_steps + options.model_steps
     if "--preset" not in flags:
         steps = options.model_steps
-        teaching = _folder(SAME_EXPERT.get(name, name), seed, options)
+        teacher = SAME_EXPERT.get(name, name)
+        teaching = _folder(teacher, seed, options)
         if not (teaching / "expert" / "summary.json").is_file():
-            train(teaching, "expert", ("--preset", "expert", *common, *flags, "--total-steps", str(options.expert_steps)))
+            maps = ("--preset", "expert", *common, *VARIANTS[teacher], "--total-steps", str(options.expert_steps))
+            train(teaching, "expert", maps)
         flags = ("--preset", "all-stages", "--expert", str(checkpoints_in(teaching / "expert")[-1]), *flags)
     else:
         flags = (*flags, "--show-buttons")  # as the recipe's model

@@ -317,9 +317,12 @@ def polish(options: Options) -> int:
     polisher.begin()
     most, rounds = len(cleared), 0
     while len(cleared) < number and not polisher.time_is_up:
-        found = polisher.find_ways(cleared, resort=rounds > 0)
+        found, rounds = polisher.find_ways(cleared, resort=rounds > 0), rounds + 1
+        if not polisher.ways:
+            print(f"round {rounds}: no way was found yet", flush=True)
+            continue
         before, after, away = polisher.learn()
-        cleared, rounds = polisher.cleared(), rounds + 1
+        cleared = polisher.cleared()
         print(
             f"round {rounds}: {found} new ways, {before:.2%} of steps wrong, then {after:.2%}; divergence {away:.3f}; "
             f"cleared {len(cleared)} of {number}; not yet, with wrong steps: {polisher.what_is_left(cleared)}",
