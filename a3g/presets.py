@@ -160,6 +160,7 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
         "one model for all 32 stages: learns from pictures to do as the expert does",
         {
             **_ALL_STAGES,
+            "starts": "stage",  # the expert leads it to later parts; what it does from the start is what counts
             "network": "nips",
             "hidden_size": 512,
             "algorithm": "dagger",

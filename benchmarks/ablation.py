@@ -91,6 +91,8 @@ def _measure(name: str, flags: tuple[str, ...], seed: int, options: Options) -> 
     folder = _folder(name, seed, options)
     common = ("--stages", *options.stages, "--seed", str(seed), "--test-interval", "1000000")
     common += ("--workers", str(options.workers))
+    if "--starts" not in flags:  # both begin along demonstrations here, though --preset all-stages no longer does
+        flags = (*flags, "--starts", "demonstrations")
     common += ("--average-steps", str(options.model_steps // 5))  # the presets' average reaches farther back than this run
     steps = options.expert_steps + options.model_steps
     if "--preset" not in flags:
