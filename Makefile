@@ -75,7 +75,7 @@ polish: MINUTES = 60
 polish: $(STAMP)
 	$(BIN)/python -m benchmarks.polish --minutes $(MINUTES) --out logs/polished-$(NOW)
 
-# What each part of that recipe brings, on four stages: about four hours of one core for each of two seeds.
+# What each part of that recipe brings, on four stages: two to three hours of one core for each of two seeds, estimated.
 ablation: $(STAMP)
 	$(BIN)/python -m benchmarks.ablation
 

@@ -30,15 +30,18 @@ from matplotlib import pyplot
 VARIANTS = {
     "the recipe": (),
     "without demonstration starts": ("--starts", "stage"),
-    "with them for the expert alone": ("--starts", "stage"),
+    "with demonstration starts for the expert alone": ("--starts", "stage"),
     "without adaptive sampling": ("--stage-sampling", "uniform"),
     "without the buttons in the pictures": ("--no-show-buttons",),
     "without the expert and imitation: PPO": ("--preset", "all-stages-ppo"),
     "without the expert: imitation of demonstrations": ("--preset", "all-stages-imitation", "--taught-steps", "0"),
     "without the expert: with a planner as teacher": ("--preset", "all-stages-imitation"),
 }
-SAME_EXPERT = {"with them for the expert alone": "the recipe", "without the buttons in the pictures": "the recipe"}
-"""Who learns from another variant's expert, trained before."""
+SAME_EXPERT = {
+    "with demonstration starts for the expert alone": "the recipe",
+    "without the buttons in the pictures": "the recipe",
+}
+"""Who learns from another variant's expert."""
 
 
 @dataclass(frozen=True)
@@ -69,21 +72,20 @@ class Options:
 def main() -> None:
     options = tyro.cli(Options)
     if unknown := set(options.variants) - set(VARIANTS):
-        sys.exit(f"There is no variant {min(unknown)!r}: choose of {', '.join(map(repr, VARIANTS))}.")
+        print(
+            f"ablation.py: There is no variant {min(unknown)!r}: choose of {', '.join(map(repr, VARIANTS))}.", file=sys.stderr
+        )
+        sys.exit(2)
     results: dict[str, list[dict[str, float]]] = {}
     for seed in options.seeds:
         for name in options.variants:
             result = _measure(name, VARIANTS[name], seed, options)
             results.setdefault(name, []).append(result)
             print(f"{name}, seed {seed}: {result['completed']:.0%} completed, {result['cleared']:.0%} cleared", flush=True)
-            _write(results, options)
-    _draw(results, options)
-
-
-def _write(results: dict[str, list[dict[str, float]]], options: Options) -> None:
     figures = {"machine": machine(), "stages": options.stages, "expert_steps": options.expert_steps}
     figures |= {"model_steps": options.model_steps, "workers": options.workers, "episodes": options.episodes}
     options.json.write_text(json.dumps(figures | {"results": results}, indent=1) + "\n")
+    _draw(results, options)
 
 
 def _measure(name: str, flags: tuple[str, ...], seed: int, options: Options) -> dict[str, float]:
@@ -91,9 +93,9 @@ def _measure(name: str, flags: tuple[str, ...], seed: int, options: Options) -> 
     folder = _folder(name, seed, options)
     common = ("--stages", *options.stages, "--seed", str(seed), "--test-interval", "1000000")
     common += ("--workers", str(options.workers))
+    common += ("--average-steps", str(options.model_steps // 5))  # the presets' average reaches farther back than this run
     if "--starts" not in flags:  # both begin along demonstrations here, though --preset all-stages no longer does
         flags = (*flags, "--starts", "demonstrations")
-    common += ("--average-steps", str(options.model_steps // 5))  # the presets' average reaches farther back than this run
     steps = options.expert_steps + options.model_steps
     if "--preset" not in flags:
         steps = options.model_steps

@@ -44,8 +44,7 @@ def options(weights: Path, out: Path, **changes: object) -> Options:
 def test_a_network_that_knows_nothing_learns_a_stage_by_heart(
     weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With fewer samples and a shorter search than for all stages: none of 1-4 is found within two seconds, so that its
-    demonstration is what is learned."""
+    """With fewer samples and a shorter search than for all stages; where that finds nothing, a demonstration is learned."""
     monkeypatch.setattr("benchmarks.polish._BATCH", 32)
     monkeypatch.setattr("benchmarks.polish._TEACHING", 2.0)
     assert polish(options(weights, tmp_path, minutes=4.5, lr=1e-3, updates=200)) == 1
