@@ -79,20 +79,23 @@ polish: $(STAMP)
 ablation: $(STAMP)
 	$(BIN)/python -m benchmarks.ablation
 
-# All tests, then those of learning once more as on a processor without AVX-512.
+# All tests, then those of learning once more as on a processor without AVX-512. Files whose tests do not mind are run side by side,
+# one on each core.
+SIDE_BY_SIDE := --numprocesses auto --dist loadfile
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not alone"
+	$(BIN)/python -m pytest -m alone
 	$(MAKE) test-avx2
 
 # About two minutes, to run while working: no test that takes more than some seconds.
 test-fast: $(STAMP)
-	$(BIN)/python -m pytest -m "not slow and not stress and not gpu"
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not slow and not stress and not gpu"
 
 # PyTorch computes on other ways where AVX-512 and bfloat16 instructions are missing. These variables hide them.
 AVX2 := ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2
 AVX2_TESTS := $(patsubst %,tests/test_%.py,learner model losses rollout weights optim pooling precision)
 test-avx2: $(STAMP)
-	$(AVX2) $(BIN)/python -m pytest -m "not slow" $(AVX2_TESTS)
+	$(AVX2) $(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not slow" $(AVX2_TESTS)
 
 # Batch jobs on a Slurm cluster of two nodes that is started on this machine, and taken down again. Needs Debian's packages
 # slurm-wlm and munge; without them these tests are skipped.

@@ -15,6 +15,7 @@ torch.set_num_threads(1)
 
 NEED_NATIVE = ("test_native.py", "test_native_vector.py")
 ARE_STRESS = ("test_survival.py",)
+ARE_ALONE = (*ARE_STRESS, "test_films_browser.py", "test_watch_browser.py")
 ARE_SLOW = ("test_fuzz.py", "test_start.py")
 
 # They import it at their beginning.
@@ -36,6 +37,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         # A whole run with real processes takes seconds to start.
         if item.path.name in ARE_SLOW or "start" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.slow)
+        if item.path.name in ARE_ALONE or "start" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.alone)
 
 
 @pytest.fixture
