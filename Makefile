@@ -81,7 +81,7 @@ ablation: $(STAMP)
 
 # All tests, then those of learning once more as on a processor without AVX-512. Files whose tests do not mind are run side by side,
 # one on each core.
-SIDE_BY_SIDE := --numprocesses auto --dist loadfile
+SIDE_BY_SIDE := --numprocesses logical --dist loadfile
 test: $(STAMP)
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not alone"
 	$(BIN)/python -m pytest -m alone

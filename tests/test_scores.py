@@ -156,7 +156,7 @@ def test_the_shipped_files_have_scores() -> None:
     for path in shipped:
         score = load_weights(path).score
         assert score is not None
-        assert score.stages["1-1"].cleared > 0
+        assert any(stage.cleared for stage in score.stages.values())
         if path.name == "SuperMarioBros-1-1-v0.safetensors":
             assert score.settings.sticky_actions == 0.1
             assert score.stages["1-1"].clear_rate > 0.5
